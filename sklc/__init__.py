@@ -1,0 +1,25 @@
+"""Model compression for scikit-learn users, by the learning-compression algorithm."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sklc.compressor import LCCompressor
+
+__version__ = "0.1.0.dev0"
+
+__all__ = ["LCCompressor", "__version__"]
+
+_HOMES = {"LCCompressor": "sklc.compressor"}
+
+
+def __getattr__(name: str) -> Any:
+    # torch and skorch load when they are used, not when sklc is imported
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    msg = f"module 'sklc' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,25 @@
+"""Compressed tensors: the values of Θ, a dict of one code per weight."""
+
+from sklc.codes.base import Code
+from sklc.codes.dense import Dense
+from sklc.codes.factored import Factored
+from sklc.codes.quantized import Quantized, Scaled
+from sklc.codes.sparse import Sparse
+from sklc.codes.sum import Sum
+from sklc.codes.theta import decompress, degrees_of_freedom, nbits, pack, to, unpack
+
+__all__ = [
+    "Code",
+    "Dense",
+    "Factored",
+    "Quantized",
+    "Scaled",
+    "Sparse",
+    "Sum",
+    "decompress",
+    "degrees_of_freedom",
+    "nbits",
+    "pack",
+    "to",
+    "unpack",
+]

@@ -1,0 +1,45 @@
+"""Weights that are products of two thin matrices."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sklc.codes.base import Code
+from sklc.codes.streams import Floats, Stream
+from sklc.ops.linalg import fold
+
+
+@dataclass(frozen=True, eq=False)
+class Factored(Code):
+    """A low-rank matrix ``left @ right``, folded back into the weight.
+
+    Attributes
+    ----------
+    left : Tensor of shape (m, rank)
+    right : Tensor of shape (rank, n)
+    size : tuple of int
+        Shape of the weight.
+    conv_scheme : {"scheme_1", "scheme_2"}
+        How a convolution is viewed as an (m, n) matrix, see
+        :func:`sklc.ops.linalg.unfold`.
+    """
+
+    left: Tensor
+    right: Tensor
+    size: tuple[int, ...]
+    conv_scheme: str = "scheme_1"
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size(self.size)
+
+    @property
+    def rank(self) -> int:
+        return self.left.shape[1]
+
+    def dense(self) -> Tensor:
+        return fold(self.left @ self.right, self.shape, self.conv_scheme)
+
+    def streams(self) -> dict[str, Stream]:
+        return {"left": Floats(self.left), "right": Floats(self.right)}

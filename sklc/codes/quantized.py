@@ -1,0 +1,120 @@
+"""Weights that take few values: learned ones, or fixed levels times a learned scale."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from sklc.codes.base import Code
+from sklc.codes.streams import Floats, Indices, Stream
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized(Code):
+    """A learned codebook and, for every weight, the number of its value.
+
+    Attributes
+    ----------
+    codebook : Tensor of shape (1, k) or (out, k)
+        The values: one list, or one per output channel (the first axis). With `zero`,
+        those that are not the pinned zero.
+    index : integer Tensor of the weight's shape
+        Numbers into the codebook; with `zero`, 0 means zero and ``j`` the value
+        ``j - 1``.
+    zero : bool
+        Whether one more value is pinned at zero.
+    """
+
+    codebook: Tensor
+    index: Tensor
+    zero: bool = False
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.index.shape
+
+    @property
+    def n_values(self) -> int:
+        return self.codebook.shape[1] + self.zero
+
+    def dense(self) -> Tensor:
+        values = self.codebook
+        if self.zero:
+            values = torch.cat([values.new_zeros(len(values), 1), values], dim=1)
+        return _look_up(values, self.index)
+
+    def streams(self) -> dict[str, Stream]:
+        zero = 0 if self.zero else None
+        return {
+            "codebook": Floats(self.codebook),
+            "index": Indices(self.index, self.n_values, zero),
+        }
+
+    def split(self, shapes: Sequence[torch.Size]) -> list[Self]:
+        return [
+            type(self)(self.codebook, index, self.zero)
+            for index in _split(self.index, shapes)
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled(Code):
+    """Fixed levels times a learned scale.
+
+    Attributes
+    ----------
+    index : integer Tensor of the weight's shape
+        Numbers into `levels`.
+    scale : Tensor of shape (1,) or (out,)
+        One scale, or one per output channel (the first axis). Integer ones (as the
+        scale that :class:`~sklc.schemes.BinaryQuantization` fixes) are no degree of
+        freedom.
+    levels : tuple of float
+        Increasing.
+    dtype : str
+        Dtype of the weight.
+    """
+
+    index: Tensor
+    scale: Tensor
+    levels: tuple[float, ...]
+    dtype: str
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.index.shape
+
+    def dense(self) -> Tensor:
+        dtype = getattr(torch, self.dtype)
+        levels = torch.tensor(self.levels, dtype=dtype, device=self.index.device)
+        return _look_up(self.scale.to(dtype).unsqueeze(1) * levels, self.index)
+
+    def streams(self) -> dict[str, Stream]:
+        zero = self.levels.index(0.0) if 0.0 in self.levels else None
+        streams: dict[str, Stream] = {
+            "index": Indices(self.index, len(self.levels), zero)
+        }
+        if self.scale.is_floating_point():
+            streams["scale"] = Floats(self.scale)
+        return streams
+
+    def split(self, shapes: Sequence[torch.Size]) -> list[Self]:
+        return [
+            type(self)(index, self.scale, self.levels, self.dtype)
+            for index in _split(self.index, shapes)
+        ]
+
+
+def _look_up(values: Tensor, index: Tensor) -> Tensor:
+    """Return ``values[row, index]``, a row of values for all or for each channel."""
+    if len(values) == 1:
+        return values[0].index_select(0, index.reshape(-1).int()).view(index.shape)
+    rows = index.reshape(len(values), -1).long()
+    return values.gather(1, rows).view(index.shape)
+
+
+def _split(index: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    parts = index.reshape(-1).split([shape.numel() for shape in shapes])
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]

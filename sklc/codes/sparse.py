@@ -1,0 +1,63 @@
+"""Weights most of which are zero."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from sklc.codes.base import Code
+from sklc.codes.streams import Floats, Positions, Stream
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse(Code):
+    """The values that are not zero and where they are.
+
+    Attributes
+    ----------
+    values : Tensor of shape (n_nonzero,)
+    index : integer Tensor of shape (n_nonzero,)
+        Their positions in the weight laid out in a row, increasing.
+    size : tuple of int
+        Shape of the weight.
+    """
+
+    values: Tensor
+    index: Tensor
+    size: tuple[int, ...]
+
+    @classmethod
+    def of(cls, weight: Tensor, keep: Tensor) -> Self:
+        """Keep the entries of `weight` where the mask `keep` of its shape is true."""
+        index = keep.reshape(-1).nonzero().squeeze(1)
+        values = weight.reshape(-1)[index]
+        if weight.numel() < 1 << 31:
+            index = index.int()
+        return cls(values, index, tuple(weight.shape))
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size(self.size)
+
+    def dense(self) -> Tensor:
+        zeros = self.values.new_zeros(self.shape.numel())
+        return zeros.index_put((self.index.long(),), self.values).view(self.shape)
+
+    def streams(self) -> dict[str, Stream]:
+        return {"values": Floats(self.values), "index": Positions(self.index)}
+
+    def split(self, shapes: Sequence[torch.Size]) -> list[Self]:
+        sizes = torch.tensor([shape.numel() for shape in shapes])
+        ends = sizes.cumsum(0)
+        at = torch.searchsorted(
+            self.index, ends.to(self.index.device, self.index.dtype)
+        ).tolist()
+        codes = []
+        for shape, first, last, end in zip(
+            shapes, [0, *at], at, ends.tolist(), strict=False
+        ):
+            index = self.index[first:last] - (end - shape.numel())
+            codes.append(type(self)(self.values[first:last], index, tuple(shape)))
+        return codes

@@ -1,0 +1,36 @@
+"""Weights that are sums of codes."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sklc.codes.base import Code
+from sklc.codes.streams import Stream
+
+
+@dataclass(frozen=True, eq=False)
+class Sum(Code):
+    """The sum of several codes of the same weight.
+
+    Attributes
+    ----------
+    terms : dict of str to Code
+        By the names of the terms of :class:`~sklc.schemes.Additive`; at least one.
+    """
+
+    terms: dict[str, Code]
+
+    @property
+    def shape(self) -> torch.Size:
+        return next(iter(self.terms.values())).shape
+
+    def dense(self) -> Tensor:
+        return torch.stack([term.dense() for term in self.terms.values()]).sum(0)
+
+    def streams(self) -> dict[str, Stream]:
+        return {
+            f"{name}.{field}": stream
+            for name, term in self.terms.items()
+            for field, stream in term.streams().items()
+        }

@@ -1,0 +1,126 @@
+"""What concerns Θ as a whole: a dict of codes by weight, which may share tensors."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklc.codes import streams
+from sklc.codes.base import Code
+
+Theta = dict[str, Code]
+
+
+def decompress(theta: Mapping[str, Code]) -> dict[str, Tensor]:
+    """Return Δ(Θ), the weights that the codes stand for."""
+    return {name: code.dense() for name, code in theta.items()}
+
+
+def nbits(theta: Mapping[str, Code]) -> int:
+    """Return the size of Θ in bits, before entropy coding; shared tensors count once."""
+    distinct = {
+        id(stream.tensor): stream
+        for code in theta.values()
+        for stream in code.streams().values()
+    }
+    return sum(stream.nbits for stream in distinct.values())
+
+
+def to(theta: Mapping[str, Code], device: str | torch.device) -> Theta:
+    """Return Θ on another device; what was shared stays shared."""
+    moved: dict[int, Tensor] = {}
+
+    def move(tensor: Tensor) -> Tensor:
+        return moved.setdefault(id(tensor), tensor.to(device))
+
+    return {name: code.map(move) for name, code in theta.items()}
+
+
+def degrees_of_freedom(theta: Mapping[str, Code]) -> list[Tensor]:
+    """Return the distinct floating-point tensors of Θ: all that can be trained of it."""
+    tensors = [tensor for code in theta.values() for tensor in code.tensors()]
+    free = {id(tensor): tensor for tensor in tensors if tensor.is_floating_point()}
+    return list(free.values())
+
+
+def pack(theta: Mapping[str, Code]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Pack Θ into bytes: ``nbits(theta)`` of them, each stream rounded up to bytes.
+
+    Returns
+    -------
+    header : dict
+        JSON-compatible: kinds, settings and shapes of the codes, and which stream holds
+        each of their tensors.
+    arrays : dict of str to ndarray of uint8
+        The streams; a tensor that several codes share is one of them.
+    """
+    names: dict[int, str] = {}
+    arrays: dict[str, np.ndarray] = {}
+    headers: dict[str, Any] = {}
+
+    def store(name: str, stream: streams.Stream) -> str:
+        key = id(stream.tensor)
+        if key not in names:
+            names[key] = name
+            headers[name], arrays[name] = stream.pack()
+        return names[key]
+
+    codes = {name: _describe(code, name, store) for name, code in theta.items()}
+    return {"codes": codes, "streams": headers}, arrays
+
+
+def _describe(code: Code, name: str, store: Any) -> dict[str, Any]:
+    """Return what rebuilds `code`, its tensors being in streams."""
+    entry: dict[str, Any] = {"kind": type(code).__name__}
+    own = code.streams()
+    for field in dataclasses.fields(code):  # type: ignore[arg-type]
+        value = getattr(code, field.name)
+        if field.name in own:
+            stream = store(f"{name}.{field.name}", own[field.name])
+            entry[field.name] = {"stream": stream}
+        elif isinstance(value, Tensor):  # fixed, and so small that it is a setting
+            dtype = str(value.dtype).removeprefix("torch.")
+            entry[field.name] = {"tensor": value.tolist(), "dtype": dtype}
+        elif isinstance(value, dict):
+            entry[field.name] = {
+                "codes": {
+                    part: _describe(inner, f"{name}.{part}", store)
+                    for part, inner in value.items()
+                }
+            }
+        else:
+            entry[field.name] = value
+    return entry
+
+
+def unpack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Theta:
+    """Rebuild, on the CPU, the Θ that :func:`pack` packed."""
+    tensors = {
+        name: streams.unpack(entry, arrays[name])
+        for name, entry in header["streams"].items()
+    }
+    return {name: _rebuild(entry, tensors) for name, entry in header["codes"].items()}
+
+
+def _rebuild(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Code:
+    kinds = {kind.__name__: kind for kind in Code.__subclasses__()}
+    settings = {
+        name: _field(value, tensors) for name, value in entry.items() if name != "kind"
+    }
+    return kinds[entry["kind"]](**settings)
+
+
+def _field(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    match value:
+        case {"stream": name}:
+            return tensors[name]
+        case {"tensor": content, "dtype": dtype}:
+            return torch.tensor(content, dtype=getattr(torch, dtype))
+        case {"codes": parts}:
+            return {name: _rebuild(part, tensors) for name, part in parts.items()}
+        case list():
+            return tuple(value)
+    return value

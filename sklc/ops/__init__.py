@@ -1,0 +1,1 @@
+"""Pure functions on tensors: the numerical kernels that schemes and codes share."""

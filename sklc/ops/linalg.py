@@ -1,0 +1,107 @@
+"""Matrices: convolutions viewed as matrices, and singular value decompositions."""
+
+import numpy as np
+import scipy.linalg
+import torch
+from torch import Tensor
+
+from sklc.ops.sorting import computable
+
+CONV_SCHEMES = ("scheme_1", "scheme_2")
+
+
+def unfold(weight: Tensor, conv_scheme: str = "scheme_1") -> Tensor:
+    """View a weight of two or more dimensions as a matrix.
+
+    Parameters
+    ----------
+    weight : Tensor of shape (out, in) or (out, in, k1, k2, ...)
+    conv_scheme : {"scheme_1", "scheme_2"}
+        Of a convolution: ``(out, in * k1 * k2 ...)`` or ``(out * k1, in * k2 ...)``.
+
+    Returns
+    -------
+    Tensor of shape (m, n)
+    """
+    if conv_scheme == "scheme_2" and weight.ndim > 2:
+        out, inputs, first, *others = weight.shape
+        return weight.transpose(1, 2).reshape(
+            out * first, inputs * int(np.prod(others))
+        )
+    return weight.reshape(len(weight), -1)
+
+
+def fold(matrix: Tensor, shape: torch.Size, conv_scheme: str = "scheme_1") -> Tensor:
+    """Invert :func:`unfold`."""
+    if conv_scheme == "scheme_2" and len(shape) > 2:
+        out, inputs, first, *others = shape
+        return matrix.reshape(out, first, inputs, *others).transpose(1, 2).contiguous()
+    return matrix.reshape(shape)
+
+
+class SVD:
+    """The singular value decomposition of a matrix, of which one truncates at will.
+
+    Of a single-precision matrix it is computed from the eigenvectors of the smaller of
+    ``A A'`` and ``A' A`` in double precision: several times faster than a general
+    decomposition, and right to 1e-7 of the largest singular value. Of a
+    double-precision one by a general decomposition.
+
+    Parameters
+    ----------
+    matrix : Tensor of shape (m, n)
+
+    Attributes
+    ----------
+    values : Tensor of shape (min(m, n),), float64
+        Singular values, in decreasing order.
+    """
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.dtype = matrix.dtype
+        matrix = computable(matrix.detach())
+        if matrix.device.type == "mps":  # no float64 there
+            matrix = matrix.cpu()
+        self.matrix = matrix
+        self.wide = matrix.shape[0] <= matrix.shape[1]
+        if matrix.dtype == torch.float64:
+            self._left, self.values, _ = torch.linalg.svd(matrix, full_matrices=False)
+            self.wide = True
+            return
+        double = matrix.double() if self.wide else matrix.double().T
+        square, vectors = _eigh(double)
+        self.values = square.clamp_(min=0).sqrt_()
+        self._left = vectors
+
+    def truncate(self, rank: int) -> tuple[Tensor, Tensor]:
+        """Return the factors of the best approximation of rank `rank`, in its dtype.
+
+        Returns
+        -------
+        left : Tensor of shape (m, rank)
+        right : Tensor of shape (rank, n)
+            Balanced: both have the singular values' square roots as column (row) norms.
+        """
+        basis = self._left[:, :rank]
+        matrix = self.matrix if self.wide else self.matrix.T
+        # projecting the matrix keeps the optimum, whatever the rounding of the values
+        other = basis.T @ matrix.to(basis.dtype)
+        root = self.values[:rank].sqrt()
+        safe = torch.where(root > 0, root, 1.0)
+        left, right = basis * root, other / safe.unsqueeze(1)
+        if not self.wide:
+            left, right = right.T, left.T
+        return left.to(self.dtype).contiguous(), right.to(self.dtype).contiguous()
+
+
+def _eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues, decreasing, and eigenvectors of ``matrix @ matrix.T``."""
+    if matrix.is_cpu:
+        gram = scipy.linalg.blas.dsyrk(1.0, matrix.numpy().T, trans=True, lower=True)
+        values, vectors = scipy.linalg.eigh(
+            gram, driver="evd", overwrite_a=True, check_finite=False
+        )
+        values, vectors = torch.from_numpy(values), torch.from_numpy(vectors)
+    else:
+        values, vectors = torch.linalg.eigh(matrix @ matrix.T)
+    return values.flip(0), vectors.flip(1)

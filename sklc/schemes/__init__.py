@@ -1,0 +1,36 @@
+"""Compression schemes: the C step of the LC algorithm."""
+
+from sklc.schemes.base import MatrixScheme, Scheme, VectorScheme, all_schemes
+from sklc.schemes.compose import Additive, Mixed
+from sklc.schemes.low_rank import LowRank, RankSelection
+from sklc.schemes.pruning import (
+    ConstraintL0Pruning,
+    ConstraintL1Pruning,
+    PenaltyL0Pruning,
+    PenaltyL1Pruning,
+)
+from sklc.schemes.quantization import (
+    AdaptiveQuantization,
+    BinaryQuantization,
+    ScaledBinaryQuantization,
+    ScaledTernaryQuantization,
+)
+
+__all__ = [
+    "AdaptiveQuantization",
+    "Additive",
+    "BinaryQuantization",
+    "ConstraintL0Pruning",
+    "ConstraintL1Pruning",
+    "LowRank",
+    "MatrixScheme",
+    "Mixed",
+    "PenaltyL0Pruning",
+    "PenaltyL1Pruning",
+    "RankSelection",
+    "ScaledBinaryQuantization",
+    "ScaledTernaryQuantization",
+    "Scheme",
+    "VectorScheme",
+    "all_schemes",
+]

@@ -1,0 +1,218 @@
+"""Pruning: weights that become zero."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from sklc.codes import Code, Sparse
+from sklc.layers import Layers
+from sklc.ops.projections import l1_threshold, largest
+from sklc.ops.sorting import computable
+from sklc.schemes.base import VectorScheme, Weights
+from sklc.schemes.validation import check_count, check_real, count
+
+
+class ConstraintL0Pruning(VectorScheme):
+    r"""Keep the `kappa` largest weights, zero the others.
+
+    Solves, exactly and in :math:`O(n)`,
+
+    .. math:: \min_\theta \|w - \theta\|^2 \quad\text{s.t.}\quad \|\theta\|_0 \le \kappa.
+
+    Of weights that tie in magnitude, the first are kept.
+
+    Parameters
+    ----------
+    kappa : int or float, default=0.05
+        Most non-zeros: a number of weights, or a fraction (from 0.0 to 1.0) of the
+        weights of a group, rounded to nearest. 0 prunes all.
+    granularity : {"joint", "layer", "channel"}, default="joint"
+        One budget for all layers together, for each, or for each output channel.
+
+    References
+    ----------
+    M. A. Carreira-Perpinan and Y. Idelbayev, "Learning-compression" algorithms for
+    neural net pruning, CVPR 2018.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklc.schemes import ConstraintL0Pruning
+    >>> weights = {"w": torch.tensor([3.0, -2.0, 0.5, 1.0])}
+    >>> ConstraintL0Pruning(kappa=2).compress(weights, mu=1.0)["w"].dense()
+    tensor([ 3., -2.,  0.,  0.])
+    """
+
+    def __init__(self, kappa: int | float = 0.05, granularity: str = "joint") -> None:
+        self.kappa = kappa
+        self.granularity = granularity
+
+    def validate(self) -> None:
+        super().validate()
+        check_count(self, "kappa")
+
+    def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
+        return Sparse.of(rows, largest(rows, count(self.kappa, rows.shape[1])))
+
+    def _feasible_rows(self, rows: Tensor) -> bool:
+        nonzeros = int((rows != 0).sum(1).max())
+        return nonzeros <= count(self.kappa, rows.shape[1])
+
+
+class ConstraintL1Pruning(VectorScheme):
+    r"""Shrink the weights until their l1 norm is `kappa`, which zeroes the small ones.
+
+    Solves, exactly and in :math:`O(n)` on random data,
+
+    .. math:: \min_\theta \|w - \theta\|^2 \quad\text{s.t.}\quad \|\theta\|_1 \le \kappa,
+
+    the projection onto the l1 ball: all magnitudes are lowered by the same threshold.
+    The norm of the result may exceed `kappa` by one unit of rounding of the weights'
+    dtype (``torch.finfo(dtype).eps``, relatively).
+
+    Parameters
+    ----------
+    kappa : float, default=100.0
+        Largest l1 norm of a group, at least 0. 0 prunes all.
+    granularity : {"joint", "layer", "channel"}, default="joint"
+        One norm for all layers together, for each, or for each output channel.
+
+    References
+    ----------
+    M. A. Carreira-Perpinan and Y. Idelbayev, "Learning-compression" algorithms for
+    neural net pruning, CVPR 2018.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklc.schemes import ConstraintL1Pruning
+    >>> weights = {"w": torch.tensor([3.0, -2.0, 0.5])}
+    >>> ConstraintL1Pruning(kappa=3.0).compress(weights, mu=1.0)["w"].dense()
+    tensor([ 2., -1.,  0.])
+    """
+
+    def __init__(self, kappa: float = 100.0, granularity: str = "joint") -> None:
+        self.kappa = kappa
+        self.granularity = granularity
+
+    def validate(self) -> None:
+        super().validate()
+        check_real(self, "kappa", 0.0)
+
+    def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
+        magnitude = computable(rows).abs()
+        thresholds = [l1_threshold(row, float(self.kappa)) for row in magnitude]
+        return _shrunk(rows, magnitude, thresholds)
+
+    def _feasible_rows(self, rows: Tensor) -> bool:
+        norm = float(rows.abs().sum(1, dtype=torch.float64).max())
+        return norm <= self.kappa * (1 + torch.finfo(rows.dtype).eps)
+
+
+class PenaltyL0Pruning(VectorScheme):
+    r"""Zero the weights that are not worth the price of a non-zero.
+
+    Solves, exactly and in :math:`O(n)`,
+
+    .. math:: \min_\theta \alpha \|\theta\|_0 + \frac\mu2 \|w - \theta\|^2,
+
+    by the hard threshold :math:`|w| > \sqrt{2\alpha/\mu}`.
+
+    Parameters
+    ----------
+    alpha : float, default=1e-6
+        Price of a non-zero weight, in units of the loss; at least 0.
+
+    References
+    ----------
+    M. A. Carreira-Perpinan and Y. Idelbayev, "Learning-compression" algorithms for
+    neural net pruning, CVPR 2018.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklc.schemes import PenaltyL0Pruning
+    >>> weights = {"w": torch.tensor([3.0, -2.0, 0.5])}
+    >>> PenaltyL0Pruning(alpha=1.0).compress(weights, mu=1.0)["w"].dense()
+    tensor([ 3., -2.,  0.])
+    """
+
+    def __init__(self, alpha: float = 1e-6) -> None:
+        self.alpha = alpha
+
+    def validate(self) -> None:
+        check_real(self, "alpha", 0.0)
+
+    def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
+        threshold = math.sqrt(2.0 * self.alpha / mu)
+        return Sparse.of(rows, computable(rows).abs() > threshold)
+
+    def _penalty(
+        self, theta: Mapping[str, Code], weights: Weights | None, layers: Layers | None
+    ) -> float:
+        return self.alpha * sum(
+            int(code.dense().count_nonzero()) for code in theta.values()
+        )
+
+
+class PenaltyL1Pruning(VectorScheme):
+    r"""Shrink all weights by the same amount, which zeroes the small ones.
+
+    Solves, exactly and in :math:`O(n)`,
+
+    .. math:: \min_\theta \alpha \|\theta\|_1 + \frac\mu2 \|w - \theta\|^2,
+
+    by the soft threshold :math:`\alpha/\mu`.
+
+    Parameters
+    ----------
+    alpha : float, default=1e-6
+        Price of a unit of magnitude, in units of the loss; at least 0.
+
+    References
+    ----------
+    M. A. Carreira-Perpinan and Y. Idelbayev, "Learning-compression" algorithms for
+    neural net pruning, CVPR 2018.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklc.schemes import PenaltyL1Pruning
+    >>> weights = {"w": torch.tensor([3.0, -2.0, 0.5])}
+    >>> PenaltyL1Pruning(alpha=1.0).compress(weights, mu=1.0)["w"].dense()
+    tensor([ 2., -1.,  0.])
+    """
+
+    def __init__(self, alpha: float = 1e-6) -> None:
+        self.alpha = alpha
+
+    def validate(self) -> None:
+        check_real(self, "alpha", 0.0)
+
+    def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
+        magnitude = computable(rows).abs()
+        return _shrunk(rows, magnitude, [self.alpha / mu] * len(rows))
+
+    def _penalty(
+        self, theta: Mapping[str, Code], weights: Weights | None, layers: Layers | None
+    ) -> float:
+        return self.alpha * sum(
+            float(code.dense().abs().sum(dtype=torch.float64))
+            for code in theta.values()
+        )
+
+
+def _shrunk(rows: Tensor, magnitude: Tensor, thresholds: list[float]) -> Sparse:
+    """Lower the magnitudes of each row by a threshold, down to zero."""
+    keep = torch.stack(
+        [row > value for row, value in zip(magnitude, thresholds, strict=True)]
+    )
+    code = Sparse.of(rows, keep)
+    counts = keep.sum(1)
+    shift = torch.tensor(thresholds, dtype=torch.float64).to(rows.device)
+    shift = shift.repeat_interleave(counts)
+    values = code.values.double()
+    shrunk = values.abs().sub_(shift).clamp_(min=0).copysign_(values)
+    return Sparse(shrunk.to(rows.dtype), code.index, code.size)

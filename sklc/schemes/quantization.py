@@ -1,0 +1,323 @@
+"""Quantization: weights that take few values."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sklc.codes import Code, Quantized, Scaled
+from sklc.codes.base import index_dtype
+from sklc.ops.kmeans1d import Clustering, kmeans_1d
+from sklc.ops.sorting import computable, sort
+from sklc.schemes.base import VectorScheme, Weights
+from sklc.schemes.validation import (
+    check_bool,
+    check_count,
+    check_int,
+    check_weights,
+    count,
+)
+
+
+class AdaptiveQuantization(VectorScheme):
+    r"""Quantize the weights to a learned codebook of `k` values.
+
+    Solves
+
+    .. math:: \min_{c, z} \sum_i (w_i - c_{z_i})^2, \qquad z_i \in \{1, \dots, k\},
+
+    k-means of numbers. The result is globally optimal for at most 6e6 = ``n * k`` (3e6
+    with a pinned zero) of the `n` weights of a group, and most often far beyond;
+    :meth:`excess` certifies how far from the optimum any result can be. It is never
+    worse than its warm start. Where a group has no more than `k` distinct values it is
+    returned unchanged.
+
+    With ``zero=True`` one of the values is 0, and with `kappa` at most so many weights
+    take another one: pruned and quantized at once, as exactly as without.
+
+    Time is that of a sort where the search closes fast, as on weights of nets, and
+    ``O(n k log n)`` at worst. Memory: see :func:`sklc.ops.kmeans1d.kmeans_1d`.
+
+    Parameters
+    ----------
+    k : int, default=2
+        Number of values, a pinned zero included.
+    zero : bool, default=False
+        Whether one of the values is 0.
+    kappa : int or float, default=None
+        Needs ``zero=True``. Most non-zeros: a number of weights, or a fraction (from
+        0.0 to 1.0) of the weights of a group, rounded to nearest.
+    granularity : {"joint", "layer", "channel"}, default="layer"
+        One codebook for all layers together, for each, or for each output channel.
+
+    References
+    ----------
+    M. A. Carreira-Perpinan and Y. Idelbayev, Model compression as constrained
+    optimization, with application to neural nets. Part II: quantization,
+    arXiv:1707.04319, 2017.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklc.schemes import AdaptiveQuantization
+    >>> weights = {"w": torch.tensor([1.0, 2.0, 6.0, 8.0, 1.5])}
+    >>> AdaptiveQuantization(k=2).compress(weights, mu=1.0)["w"].dense()
+    tensor([1.5000, 1.5000, 7.0000, 7.0000, 1.5000])
+    """
+
+    def __init__(
+        self,
+        k: int = 2,
+        zero: bool = False,
+        kappa: int | float | None = None,
+        granularity: str = "layer",
+    ) -> None:
+        self.k = k
+        self.zero = zero
+        self.kappa = kappa
+        self.granularity = granularity
+
+    def validate(self) -> None:
+        super().validate()
+        check_int(self, "k", 1)
+        check_bool(self, "zero")
+        if self.kappa is not None:
+            check_count(self, "kappa")
+            if not self.zero:
+                msg = (
+                    f"AdaptiveQuantization(kappa={self.kappa!r}) bounds the number of "
+                    "non-zeros, and needs a zero: set zero=True."
+                )
+                raise ValueError(msg)
+
+    def excess(self, weights: Weights) -> dict[str, float]:
+        """Certify :meth:`compress`: how far from optimal its distortion can be at most.
+
+        Parameters
+        ----------
+        weights : dict of str to Tensor
+
+        Returns
+        -------
+        dict of str to float
+            For each weight, the bound on the excess of the squared error of its groups
+            over the least possible, relative to it; 0.0 (up to rounding) is optimal.
+        """
+        self.validate()
+        check_weights(weights)
+        result = {}
+        for names, rows in self._groups(weights):
+            found = [self._cluster(row, None) for row in rows]
+            total = sum(clustering.distortion for clustering in found)
+            excess = sum(clustering.excess for clustering in found)
+            result.update(dict.fromkeys(names, excess / total if total else 0.0))
+        return result
+
+    def _cluster(self, row: Tensor, start: Tensor | None) -> Clustering:
+        kappa = None if self.kappa is None else count(self.kappa, len(row))
+        return kmeans_1d(row, self.k, zero=self.zero, max_nonzero=kappa, start=start)
+
+    def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
+        starts: Any = [None] * len(rows)
+        if isinstance(warm, Quantized) and len(warm.codebook) == len(rows):
+            if warm.zero == self.zero and warm.codebook.shape[1] <= self.k - self.zero:
+                starts = warm.codebook
+        found = [self._cluster(*pair) for pair in zip(rows, starts, strict=True)]
+        values = [part.centers.to(rows.device, rows.dtype) for part in found]
+        size = max(len(part) for part in values)
+        index = torch.empty(
+            rows.shape, dtype=index_dtype(size + self.zero), device=rows.device
+        )
+        for at, (row, part) in enumerate(zip(rows, values, strict=True)):
+            if self.zero:
+                index[at] = _nearest_or_zero(row, part, found[at].zeros)
+            else:
+                index[at] = _nearest(row, part)
+        # codebooks of channels have one length: the last value fills them up
+        codebook = torch.stack([_filled(part, size) for part in values])
+        return Quantized(codebook, index, self.zero)
+
+    def _feasible_rows(self, rows: Tensor) -> bool:
+        return all(self._feasible_row(row) for row in rows)
+
+    def _feasible_row(self, row: Tensor) -> bool:
+        distinct = sort(row).unique_consecutive()
+        if not self.zero:
+            return len(distinct) <= self.k
+        if self.kappa is not None:
+            if int(row.count_nonzero()) > count(self.kappa, len(row)):
+                return False
+        return int(distinct.count_nonzero()) < self.k
+
+
+class BinaryQuantization(VectorScheme):
+    r"""Quantize the weights to -1 and 1.
+
+    Solves, exactly and in :math:`O(n)`,
+
+    .. math:: \min_\theta \|w - \theta\|^2 \quad\text{s.t.}\quad \theta \in \{-1, 1\}^n,
+
+    by the sign of every weight (1 for a zero). There is nothing to learn, so there is
+    no granularity.
+
+    References
+    ----------
+    M. A. Carreira-Perpinan and Y. Idelbayev, Model compression as constrained
+    optimization, with application to neural nets. Part II: quantization,
+    arXiv:1707.04319, 2017.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklc.schemes import BinaryQuantization
+    >>> weights = {"w": torch.tensor([3.0, -2.0, 0.1, 0.0])}
+    >>> BinaryQuantization().compress(weights, mu=1.0)["w"].dense()
+    tensor([ 1., -1.,  1.,  1.])
+    """
+
+    def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
+        one = torch.ones(len(rows), dtype=torch.int8, device=rows.device)
+        return _scaled(rows >= 0, one, (-1.0, 1.0), rows)
+
+    def _feasible_rows(self, rows: Tensor) -> bool:
+        return bool((rows.abs() == 1).all())
+
+
+class ScaledBinaryQuantization(VectorScheme):
+    r"""Quantize the weights to -c and c, the scale c being learned.
+
+    Solves, exactly and in :math:`O(n)`,
+
+    .. math:: \min_{c, \theta} \|w - c\,\theta\|^2
+              \quad\text{s.t.}\quad \theta \in \{-1, 1\}^n,\; c \ge 0,
+
+    by the sign of every weight (1 for a zero), and the mean magnitude as scale.
+
+    Parameters
+    ----------
+    granularity : {"joint", "layer", "channel"}, default="layer"
+        One scale for all layers together, for each, or for each output channel.
+
+    References
+    ----------
+    M. A. Carreira-Perpinan and Y. Idelbayev, Model compression as constrained
+    optimization, with application to neural nets. Part II: quantization,
+    arXiv:1707.04319, 2017.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklc.schemes import ScaledBinaryQuantization
+    >>> weights = {"w": torch.tensor([3.0, -2.0, 1.0, 0.0])}
+    >>> ScaledBinaryQuantization().compress(weights, mu=1.0)["w"].dense()
+    tensor([ 1.5000, -1.5000,  1.5000,  1.5000])
+    """
+
+    def __init__(self, granularity: str = "layer") -> None:
+        self.granularity = granularity
+
+    def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
+        scale = rows.abs().mean(1, dtype=_accurate(rows)).to(rows.dtype)
+        return _scaled(rows >= 0, scale, (-1.0, 1.0), rows)
+
+    def _feasible_rows(self, rows: Tensor) -> bool:
+        magnitude = rows.abs()
+        return bool((magnitude == magnitude[:, :1]).all())
+
+
+class ScaledTernaryQuantization(VectorScheme):
+    r"""Quantize the weights to -c, 0 and c, the scale c being learned.
+
+    Solves, exactly and in :math:`O(n \log n)`,
+
+    .. math:: \min_{c, \theta} \|w - c\,\theta\|^2
+              \quad\text{s.t.}\quad \theta \in \{-1, 0, 1\}^n,\; c \ge 0.
+
+    With the magnitudes in decreasing order and :math:`s_j` the sum of the first `j`, the
+    best support of size `j` is those first, its best scale their mean, and the error
+    :math:`\|w\|^2 - s_j^2/j`: one sort, one cumulative sum and one maximum. A weight is
+    zero if its magnitude is at most ``c / 2``.
+
+    Parameters
+    ----------
+    granularity : {"joint", "layer", "channel"}, default="layer"
+        One scale for all layers together, for each, or for each output channel.
+
+    References
+    ----------
+    M. A. Carreira-Perpinan and Y. Idelbayev, Model compression as constrained
+    optimization, with application to neural nets. Part II: quantization,
+    arXiv:1707.04319, 2017.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklc.schemes import ScaledTernaryQuantization
+    >>> weights = {"w": torch.tensor([3.0, -2.0, 0.1, 0.0])}
+    >>> ScaledTernaryQuantization().compress(weights, mu=1.0)["w"].dense()
+    tensor([ 2.5000, -2.5000,  0.0000,  0.0000])
+    """
+
+    def __init__(self, granularity: str = "layer") -> None:
+        self.granularity = granularity
+
+    def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
+        total = sort(rows.abs()).flip(1).cumsum(1, dtype=_accurate(rows))
+        root = torch.arange(1, rows.shape[1] + 1, device=rows.device).to(total.dtype)
+        best = total.div_(root.sqrt_()).argmax(1, keepdim=True)
+        scale = (total.gather(1, best) / root[best]).to(rows.dtype)
+        half = scale / 2
+        index = (rows > half).to(torch.uint8) + (rows >= -half)
+        return _scaled(index, scale.squeeze(1), (-1.0, 0.0, 1.0), rows)
+
+    def _feasible_rows(self, rows: Tensor) -> bool:
+        magnitude = rows.abs()
+        largest = magnitude.amax(1, keepdim=True)
+        return bool(((magnitude == 0) | (magnitude == largest)).all())
+
+
+def _scaled(
+    index: Tensor, scale: Tensor, levels: tuple[float, ...], rows: Tensor
+) -> Scaled:
+    dtype = str(rows.dtype).removeprefix("torch.")
+    return Scaled(index.to(torch.uint8), scale, levels, dtype)
+
+
+def _accurate(x: Tensor) -> torch.dtype:
+    """Return the dtype to sum in: double precision where the device has it."""
+    return torch.float32 if x.device.type == "mps" else torch.float64
+
+
+def _filled(values: Tensor, size: int) -> Tensor:
+    last = values[-1:] if len(values) else values.new_zeros(1)
+    return torch.cat([values, last.expand(size - len(values))])
+
+
+def _nearest(row: Tensor, values: Tensor) -> Tensor:
+    """Return the number of the nearest of increasing values, for every weight."""
+    values = computable(values)
+    middle = values[:-1] + (values[1:] - values[:-1]) / 2
+    return torch.bucketize(computable(row), middle, out_int32=True)
+
+
+def _nearest_or_zero(
+    row: Tensor, values: Tensor, zeros: tuple[float, float, int, int] | None
+) -> Tensor:
+    """Return 0 for zeros and otherwise one more than the number of the nearest value.
+
+    The zeros are the weights that are nearest to zero, or those given.
+    """
+    if zeros is None:
+        ordered, order = torch.cat([values.new_zeros(1), values]).sort(stable=True)
+        return order.int()[_nearest(row, ordered)]
+    low, high, skip_low, skip_high = zeros
+    row = computable(row)
+    index = _nearest(row, values).add_(1)
+    index[(row >= low) & (row <= high)] = 0
+    if low == high:
+        skip_low, skip_high = skip_low + skip_high, 0
+    for end, skip in (low, skip_low), (high, skip_high):
+        if skip:
+            ties = (row == end).nonzero().squeeze(1)[:skip]
+            index[ties] = _nearest(row[ties], values).add_(1)
+    return index
