@@ -13,7 +13,9 @@ def default(weights: Mapping[str, Tensor]) -> list[str]:
     return [name for name, weight in weights.items() if weight.ndim >= 2]
 
 
-def select(selector: Selector, weights: Mapping[str, Tensor]) -> list[str]:
+def select(
+    selector: Selector, weights: Mapping[str, Tensor], *, strict: bool = True
+) -> list[str]:
     """Return the names that a selector picks, in the order of `weights`.
 
     Parameters
@@ -24,6 +26,8 @@ def select(selector: Selector, weights: Mapping[str, Tensor]) -> list[str]:
         (``"fc1.bias"``) picks whatever it matches. A callable ``f(name, tensor)`` says
         whether it wants a parameter.
     weights : dict of str to Tensor
+    strict : bool, default=True
+        Whether to pick nothing is an error.
 
     Raises
     ------
@@ -34,7 +38,7 @@ def select(selector: Selector, weights: Mapping[str, Tensor]) -> list[str]:
     """
     if callable(selector):
         picked = {name for name, weight in weights.items() if selector(name, weight)}
-        if not picked:
+        if strict and not picked:
             msg = f"The layers callable {selector!r} picks none of {_listed(weights)}."
             raise ValueError(msg)
     else:
@@ -50,18 +54,20 @@ def select(selector: Selector, weights: Mapping[str, Tensor]) -> list[str]:
         if not patterns:
             msg = "layers is an empty list: name at least one layer."
             raise ValueError(msg)
-        picked = {name for pattern in patterns for name in _match(pattern, weights)}
+        picked = {
+            name for pattern in patterns for name in _match(pattern, weights, strict)
+        }
     return [name for name in weights if name in picked]
 
 
-def _match(pattern: str, weights: Mapping[str, Tensor]) -> list[str]:
+def _match(pattern: str, weights: Mapping[str, Tensor], strict: bool) -> list[str]:
     modules = {name: name.rpartition(".")[0] for name in weights}
     picked = [
         name
         for name in default(weights)
         if modules[name] and fnmatchcase(modules[name], pattern)
     ] or [name for name in weights if fnmatchcase(name, pattern)]
-    if not picked:
+    if strict and not picked:
         msg = (
             f"The layers pattern {pattern!r} matches no weight of a module and no "
             f"parameter. The parameters are {_listed(weights)}."

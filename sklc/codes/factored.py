@@ -36,6 +36,7 @@ class Factored(Code):
 
     @property
     def rank(self) -> int:
+        """Columns of `left` and rows of `right`."""
         return self.left.shape[1]
 
     def dense(self) -> Tensor:

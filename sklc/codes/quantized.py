@@ -37,6 +37,7 @@ class Quantized(Code):
 
     @property
     def n_values(self) -> int:
+        """How many values an index tells apart, a pinned zero included."""
         return self.codebook.shape[1] + self.zero
 
     def dense(self) -> Tensor:

@@ -38,6 +38,7 @@ class Stream(ABC):
         """Read back what :meth:`pack` wrote."""
 
     def header(self, **entries: Any) -> Header:
+        """Return what all streams must know, and the entries of this kind."""
         return {
             "kind": type(self).__name__,
             "dtype": str(self.tensor.dtype).removeprefix("torch."),
@@ -49,6 +50,13 @@ class Stream(ABC):
 def unpack(header: Header, packed: bits.Bytes) -> Tensor:
     """Read back any stream, from its header and bytes."""
     kinds = {kind.__name__: kind for kind in Stream.__subclasses__()}
+    if header["kind"] not in kinds:
+        msg = (
+            f"Unknown kind of stream {header['kind']!r}, expected one of "
+            f"{', '.join(sorted(kinds))}: import the module that defines it first, or "
+            "upgrade sklc."
+        )
+        raise ValueError(msg)
     return kinds[header["kind"]].unpack(header, packed)
 
 
@@ -68,8 +76,9 @@ class Floats(Stream):
 
     @staticmethod
     def unpack(header: Header, packed: bits.Bytes) -> Tensor:
-        flat = torch.from_numpy(packed.copy()).view(getattr(torch, header["dtype"]))
-        return flat.reshape(header["shape"])
+        out = torch.empty(header["shape"], dtype=getattr(torch, header["dtype"]))
+        out.reshape(-1).view(torch.uint8).numpy()[:] = packed
+        return out
 
 
 @dataclass(frozen=True, eq=False)

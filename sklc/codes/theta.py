@@ -20,7 +20,7 @@ def decompress(theta: Mapping[str, Code]) -> dict[str, Tensor]:
 
 
 def nbits(theta: Mapping[str, Code]) -> int:
-    """Return the size of Θ in bits, before entropy coding; shared tensors count once."""
+    """Return the bits of Θ, before entropy coding; shared tensors count once."""
     distinct = {
         id(stream.tensor): stream
         for code in theta.values()
@@ -40,7 +40,7 @@ def to(theta: Mapping[str, Code], device: str | torch.device) -> Theta:
 
 
 def degrees_of_freedom(theta: Mapping[str, Code]) -> list[Tensor]:
-    """Return the distinct floating-point tensors of Θ: all that can be trained of it."""
+    """Return the distinct floating-point tensors of Θ: all that can be trained."""
     tensors = [tensor for code in theta.values() for tensor in code.tensors()]
     free = {id(tensor): tensor for tensor in tensors if tensor.is_floating_point()}
     return list(free.values())
@@ -64,6 +64,8 @@ def pack(theta: Mapping[str, Code]) -> tuple[dict[str, Any], dict[str, np.ndarra
     def store(name: str, stream: streams.Stream) -> str:
         key = id(stream.tensor)
         if key not in names:
+            while name in headers:  # a weight "a.b" beside a term "b" of a weight "a"
+                name += "'"
             names[key] = name
             headers[name], arrays[name] = stream.pack()
         return names[key]
@@ -107,6 +109,13 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Theta
 
 def _rebuild(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Code:
     kinds = {kind.__name__: kind for kind in Code.__subclasses__()}
+    if entry["kind"] not in kinds:
+        msg = (
+            f"Unknown kind of code {entry['kind']!r}, expected one of "
+            f"{', '.join(sorted(kinds))}: import the module that defines it first, or "
+            "upgrade sklc."
+        )
+        raise ValueError(msg)
     settings = {
         name: _field(value, tensors) for name, value in entry.items() if name != "kind"
     }

@@ -88,4 +88,5 @@ def unpack_gaps(packed: Bytes, width: int, n_symbols: int) -> NDArray[np.int64]:
 
 
 def _gaps(positions: NDArray[np.integer]) -> NDArray[np.int64]:
-    return np.diff(positions.astype(np.int64), prepend=-1) - 1
+    ends = np.append(-1, positions.astype(np.int64))
+    return ends[1:] - ends[:-1] - 1

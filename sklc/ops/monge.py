@@ -2,11 +2,11 @@
 
 The cost ``c(p, q)`` of making one cluster of the points ``p .. q - 1`` of a sorted list
 obeys the quadrangle inequality ``c(p, q) + c(p', q') <= c(p, q') + c(p', q)`` for
-``p <= p'`` and ``q <= q'``: the matrix is *Monge*, and so is ``value(p) + c(p, q)``. The
-leftmost minimum of a row then never lies left of that of an earlier row, so the minimum
-of the middle row halves the work of all others. A level of this divide and conquer is
-one ragged vectorised sweep here: ``log2(rows)`` sweeps, no Python loop over rows or
-columns.
+``p <= p'`` and ``q <= q'``: the matrix is *Monge*, and so is ``value(p) + c(p, q)``.
+The leftmost minimum of a row then never lies left of that of an earlier row, so the
+minimum of the middle row halves the work of all others. A level of this divide and
+conquer is one ragged vectorised sweep here: ``log2(rows)`` sweeps, no Python loop over
+rows or columns.
 """
 
 import numpy as np

@@ -35,7 +35,7 @@ def largest(rows: Tensor, k: int) -> Tensor:
     mask = magnitude >= least
     if not bool(least.all()):
         mask &= magnitude > 0
-    if int(mask.sum()) > k * len(rows):
+    if bool((mask.sum(1) > k).any()):
         ties = mask & (magnitude == least)
         spare = k - (mask.sum(1, keepdim=True) - ties.sum(1, keepdim=True))
         mask &= ~(ties & (ties.cumsum(1, dtype=torch.int32) > spare))
@@ -61,7 +61,7 @@ def l1_threshold(magnitude: Tensor, radius: float) -> float:
     Theory Appl. 50, 1986), which drops what lies below the threshold at each step:
     ``O(n)`` on random data, ``O(n^2)`` at worst.
     """
-    total = float(magnitude.sum(dtype=torch.float64))
+    total = _total(magnitude)
     if total <= radius:
         return 0.0
     if radius == 0.0:
@@ -72,5 +72,10 @@ def l1_threshold(magnitude: Tensor, radius: float) -> float:
         kept = active[active > threshold]
         if len(kept) == len(active) or not len(kept):
             return threshold
-        total = float(kept.sum(dtype=np.float64 if magnitude.is_cpu else torch.float64))
-        active, threshold = kept, (total - radius) / len(kept)
+        active, threshold = kept, (_total(kept) - radius) / len(kept)
+
+
+def _total(x: np.ndarray | Tensor) -> float:
+    if isinstance(x, Tensor):
+        return float(x.sum(dtype=torch.float64))
+    return float(x.sum(dtype=np.float64))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def computable(x: Tensor) -> Tensor:
-    """Return `x` in a dtype that kernels know: float32 for half precision, else as is."""
+    """Return `x` in a dtype that kernels know: float32 for half precision, or as is."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 

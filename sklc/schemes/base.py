@@ -259,8 +259,9 @@ class MatrixScheme(Scheme):
         for name, weight in weights.items():
             if weight.ndim < 2:
                 msg = (
-                    f"{type(self).__name__} compresses matrices, but {name!r} has shape "
-                    f"{tuple(weight.shape)}; select layers of two or more dimensions."
+                    f"{type(self).__name__} compresses matrices, but {name!r} has "
+                    f"shape {tuple(weight.shape)}; select layers of two or more "
+                    "dimensions."
                 )
                 raise ValueError(msg)
         known = layers or {}
@@ -279,4 +280,5 @@ def all_schemes() -> list[type[Scheme]]:
                 yield child
             yield from descend(child)
 
-    return sorted(set(descend(Scheme)), key=lambda kind: kind.__name__)
+    found = set(descend(Scheme))  # type: ignore[type-abstract]
+    return sorted(found, key=lambda kind: kind.__name__)

@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -126,12 +127,14 @@ class Mixed(_Composition):
     def exact(self) -> bool:  # type: ignore[override]
         return all(scheme.exact for _, scheme, _ in self.schemes)
 
-    def _parts(self, weights: Mapping[str, Any]) -> list[tuple[Scheme, list[str]]]:
+    def _parts(
+        self, weights: Mapping[str, Any], *, strict: bool = True
+    ) -> list[tuple[Scheme, list[str]]]:
         """Return the schemes and the names of their weights."""
         owner: dict[str, str] = {}
         parts = []
         for name, scheme, selector in self.schemes:
-            names = select(selector, weights)
+            names = select(selector, weights, strict=strict)
             for weight in names:
                 if weight in owner:
                     msg = (
@@ -167,10 +170,12 @@ class Mixed(_Composition):
         return {name: found[name] for name in weights if name in found}
 
     def _split(self, theta: Mapping[str, Code]) -> list[tuple[Scheme, Theta]]:
-        dense = decompress(theta)
+        # a selected weight that a scheme leaves alone is not in its Θ: not strict
+        parts = self._parts(decompress(theta), strict=False)
         return [
             (scheme, {name: theta[name] for name in names})
-            for scheme, names in self._parts(dense)
+            for scheme, names in parts
+            if names
         ]
 
     def _feasible(self, theta: Mapping[str, Code]) -> bool:
@@ -194,7 +199,7 @@ class Additive(_Composition):
 
     each term compresses what the others leave of the weights. No sweep over the terms
     raises the objective. The result is a local optimum, as good as or better than its
-    warm start; a cold start begins with the first term alone.
+    warm start; without one, the best of those that begin with each of the terms.
 
     Parameters
     ----------
@@ -219,7 +224,7 @@ class Additive(_Composition):
     ...     ("corrections", ConstraintL0Pruning(kappa=1)),
     ... ])
     >>> weights = {"w": torch.tensor([1.0, 2.0, 1.0, 2.0, 9.0])}
-    >>> scheme.compress(weights, mu=1.0)["w"].dense()
+    >>> scheme.compress(weights, mu=1.0)["w"].dense().round(decimals=3)
     tensor([1., 2., 1., 2., 9.])
     """
 
@@ -265,29 +270,43 @@ class Additive(_Composition):
         theta: Mapping[str, Code],
         layers: Layers | None,
     ) -> Theta:
-        terms = {
-            name: _Term(scheme, _term(theta, name, weights))
+        terms = [
+            _Term(name, scheme, _fitting(scheme, _term(theta, name), weights))
             for name, scheme in self.schemes
-        }
+        ]
+        if any(term.theta for term in terms):
+            return self._alternate(weights, mu, terms, layers)[1]
+        starts = [
+            self._alternate(weights, mu, terms[first:] + terms[:first], layers)
+            for first in range(len(terms))
+        ]
+        return min(starts, key=lambda start: start[0])[1]
+
+    def _alternate(
+        self, weights: Weights, mu: float, terms: list["_Term"], layers: Layers | None
+    ) -> tuple[float, Theta]:
+        """Improve the terms in turn; return the objective and the sums."""
+        terms = [copy(term) for term in terms]
         left = {name: weight.clone() for name, weight in weights.items()}
-        for term in terms.values():
+        for term in terms:
             term.take_from(left)
         objective = math.inf
         for _ in range(self.max_sweeps):
-            for term in terms.values():
+            for term in terms:
                 term.improve(left, mu, layers)
             before, objective = (
                 objective,
                 mu / 2 * _square(left.values())
-                + sum(term.penalty(left, layers) for term in terms.values()),
+                + sum(term.penalty(weights, layers) for term in terms),
             )
             if before < math.inf and before - objective <= self.tol * before:
                 break
-        sums: dict[str, dict[str, Code]] = {}
-        for name, term in terms.items():
-            for weight, code in term.theta.items():
-                sums.setdefault(weight, {})[name] = code
-        return {name: Sum(sums[name]) for name in weights if name in sums}
+        sums: dict[str, dict[str, Code]] = {name: {} for name in weights}
+        found = {term.name: term.theta for term in terms}
+        for name, _ in self.schemes:
+            for weight, code in found[name].items():
+                sums[weight][name] = code
+        return objective, {name: Sum(parts) for name, parts in sums.items() if parts}
 
     def _feasible(self, theta: Mapping[str, Code]) -> bool:
         return all(
@@ -306,7 +325,8 @@ class Additive(_Composition):
 class _Term:
     """A term of the sum: its scheme, its codes, and the weights they stand for."""
 
-    def __init__(self, scheme: Scheme, theta: Theta) -> None:
+    def __init__(self, name: str, scheme: Scheme, theta: Theta) -> None:
+        self.name = name
         self.scheme = scheme
         self.theta = theta
         self.dense = decompress(theta)
@@ -328,7 +348,7 @@ class _Term:
             for name in left
         }
         theta = self.scheme._solve(target, mu, self.theta, layers)
-        new = _Term(self.scheme, theta)
+        new = _Term(self.name, self.scheme, theta)
         rest = {name: target[name] - dense for name, dense in new.dense.items()}
         if self.theta:
             old = {name: left[name] for name in new.dense}
@@ -339,17 +359,29 @@ class _Term:
         left |= rest
 
 
-def _term(
-    theta: Mapping[str, Code], term: str, weights: Weights | None = None
-) -> Theta:
-    """Return one term of the sums in Θ, of those that have it and fit the weights."""
+def _term(theta: Mapping[str, Code], term: str) -> Theta:
+    """Return one term of the sums in Θ, of those that have it."""
     return {
         name: code.terms[term]
         for name, code in theta.items()
-        if isinstance(code, Sum)
-        and term in code.terms
-        and (weights is None or name in weights and code.shape == weights[name].shape)
+        if isinstance(code, Sum) and term in code.terms
     }
+
+
+def _fitting(scheme: Scheme, theta: Theta, weights: Weights) -> Theta:
+    """Return the warm start of a term, or none if the scheme could not return it."""
+    theta = {name: code for name, code in theta.items() if name in weights}
+    if theta.keys() != set(scheme.covers(weights, selected=True)):
+        return {}
+    for name, dense in decompress(theta).items():
+        weight = weights[name]
+        if (dense.shape, dense.dtype, dense.device) != (
+            weight.shape,
+            weight.dtype,
+            weight.device,
+        ):
+            return {}
+    return theta if scheme._feasible(theta) else {}
 
 
 def _square(tensors: Any) -> float:

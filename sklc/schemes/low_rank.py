@@ -48,7 +48,7 @@ class LowRank(MatrixScheme):
     >>> import torch
     >>> from sklc.schemes import LowRank
     >>> weights = {"fc.weight": torch.diag(torch.tensor([3.0, 2.0, 1.0]))}
-    >>> LowRank(rank=2).compress(weights, mu=1.0)["fc.weight"].dense().diag()
+    >>> LowRank(rank=2).compress(weights, mu=1.0)["fc.weight"].dense().diag().round()
     tensor([3., 2., 0.])
     """
 
@@ -115,9 +115,9 @@ class RankSelection(MatrixScheme):
     --------
     >>> import torch
     >>> from sklc.schemes import RankSelection
-    >>> weights = {"fc.weight": torch.diag(torch.tensor([9.0, 3.0, 1.0, 0.1]))}
+    >>> weights = {"fc.weight": torch.diag(torch.tensor([9.0, 3.0, 1.0, 0, 0, 0]))}
     >>> theta = RankSelection(alpha=1.0).compress(weights, mu=4.0)
-    >>> theta["fc.weight"].rank  # s_i^2 mu/2 must exceed 8: 162 and 18 do, 2 does not
+    >>> theta["fc.weight"].rank  # mu/2 s^2 must exceed 12: 162 and 18 do, 2 does not
     2
     """
 

@@ -19,7 +19,8 @@ class ConstraintL0Pruning(VectorScheme):
 
     Solves, exactly and in :math:`O(n)`,
 
-    .. math:: \min_\theta \|w - \theta\|^2 \quad\text{s.t.}\quad \|\theta\|_0 \le \kappa.
+    .. math:: \min_\theta \|w - \theta\|^2
+              \quad\text{s.t.}\quad \|\theta\|_0 \le \kappa.
 
     Of weights that tie in magnitude, the first are kept.
 
@@ -66,10 +67,11 @@ class ConstraintL1Pruning(VectorScheme):
 
     Solves, exactly and in :math:`O(n)` on random data,
 
-    .. math:: \min_\theta \|w - \theta\|^2 \quad\text{s.t.}\quad \|\theta\|_1 \le \kappa,
+    .. math:: \min_\theta \|w - \theta\|^2
+              \quad\text{s.t.}\quad \|\theta\|_1 \le \kappa,
 
     the projection onto the l1 ball: all magnitudes are lowered by the same threshold.
-    The norm of the result may exceed `kappa` by one unit of rounding of the weights'
+    The norm of the result may exceed `kappa` by four units of rounding of the weights'
     dtype (``torch.finfo(dtype).eps``, relatively).
 
     Parameters
@@ -104,11 +106,11 @@ class ConstraintL1Pruning(VectorScheme):
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
         magnitude = computable(rows).abs()
         thresholds = [l1_threshold(row, float(self.kappa)) for row in magnitude]
-        return _shrunk(rows, magnitude, thresholds)
+        return _shrunk(rows, magnitude, thresholds, float(self.kappa))
 
     def _feasible_rows(self, rows: Tensor) -> bool:
         norm = float(rows.abs().sum(1, dtype=torch.float64).max())
-        return norm <= self.kappa * (1 + torch.finfo(rows.dtype).eps)
+        return norm <= self.kappa * (1 + 4 * torch.finfo(rows.dtype).eps)
 
 
 class PenaltyL0Pruning(VectorScheme):
@@ -204,15 +206,24 @@ class PenaltyL1Pruning(VectorScheme):
         )
 
 
-def _shrunk(rows: Tensor, magnitude: Tensor, thresholds: list[float]) -> Sparse:
-    """Lower the magnitudes of each row by a threshold, down to zero."""
+def _shrunk(
+    rows: Tensor, magnitude: Tensor, thresholds: list[float], radius: float = math.inf
+) -> Sparse:
+    """Lower the magnitudes of each row by a threshold, down to zero.
+
+    A row that rounding of its threshold would leave outside the l1 ball is scaled.
+    """
     keep = torch.stack(
         [row > value for row, value in zip(magnitude, thresholds, strict=True)]
     )
     code = Sparse.of(rows, keep)
     counts = keep.sum(1)
     shift = torch.tensor(thresholds, dtype=torch.float64).to(rows.device)
-    shift = shift.repeat_interleave(counts)
     values = code.values.double()
-    shrunk = values.abs().sub_(shift).clamp_(min=0).copysign_(values)
+    shrunk = values.abs().sub_(shift.repeat_interleave(counts)).clamp_(min=0)
+    if radius < math.inf:
+        norms = torch.stack([part.sum() for part in shrunk.split(counts.tolist())])
+        factor = torch.where((shift > 0) & (norms > radius), radius / norms, 1.0)
+        shrunk *= factor.repeat_interleave(counts)
+    shrunk.copysign_(values)
     return Sparse(shrunk.to(rows.dtype), code.index, code.size)

@@ -233,10 +233,10 @@ class ScaledTernaryQuantization(VectorScheme):
     .. math:: \min_{c, \theta} \|w - c\,\theta\|^2
               \quad\text{s.t.}\quad \theta \in \{-1, 0, 1\}^n,\; c \ge 0.
 
-    With the magnitudes in decreasing order and :math:`s_j` the sum of the first `j`, the
-    best support of size `j` is those first, its best scale their mean, and the error
-    :math:`\|w\|^2 - s_j^2/j`: one sort, one cumulative sum and one maximum. A weight is
-    zero if its magnitude is at most ``c / 2``.
+    With the magnitudes in decreasing order and :math:`s_j` the sum of the first `j`,
+    the best support of size `j` is those first, its best scale their mean, and the
+    error :math:`\|w\|^2 - s_j^2/j`: one sort, one cumulative sum and one maximum. A
+    weight is zero if its magnitude is below ``c / 2``.
 
     Parameters
     ----------
@@ -296,8 +296,10 @@ def _filled(values: Tensor, size: int) -> Tensor:
 def _nearest(row: Tensor, values: Tensor) -> Tensor:
     """Return the number of the nearest of increasing values, for every weight."""
     values = computable(values)
-    middle = values[:-1] + (values[1:] - values[:-1]) / 2
-    return torch.bucketize(computable(row), middle, out_int32=True)
+    low, high = values[:-1], values[1:]
+    # halves cannot overflow; the middle of neighbouring floats may round up to `high`
+    middle = torch.minimum(low / 2 + high / 2, torch.nextafter(high, low))
+    return torch.bucketize(computable(row).contiguous(), middle, out_int32=True)
 
 
 def _nearest_or_zero(

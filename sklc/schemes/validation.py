@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping
 from numbers import Integral, Real
 from typing import Any
 
-import torch
 from torch import Tensor
 
 
@@ -107,7 +106,7 @@ def _error(owner: object, name: str, value: Any, wanted: str) -> ValueError:
     )
 
 
-def count(value: Real, total: int) -> int:
+def count(value: int | float, total: int) -> int:
     """Return a count, given as an int or as a fraction of `total`, at most `total`."""
     if isinstance(value, Integral):
         return min(int(value), total)

@@ -1,0 +1,158 @@
+"""Compress a small net in many ways, and see what it costs.
+
+A net with 300 and 100 hidden units learns to read the digits that come with
+scikit-learn. It is then compressed by nine schemes: directly (the C step alone, without
+any training) and by the learning-compression algorithm. The table and the figure show
+the test errors against the size of the model.
+
+    python examples/digits.py [--figure FILE]
+
+takes about a minute on a CPU.
+"""
+
+import argparse
+import warnings
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import train_test_split
+from skorch import NeuralNetClassifier
+from torch import nn
+
+from sklc import LCCompressor
+from sklc.lstep import NetLStep
+from sklc.schemes import (
+    AdaptiveQuantization,
+    Additive,
+    ConstraintL0Pruning,
+    ConstraintL1Pruning,
+    LowRank,
+    Mixed,
+    RankSelection,
+    ScaledTernaryQuantization,
+)
+
+SCHEMES = {
+    "2 values per layer": AdaptiveQuantization(k=2),
+    "{-c, 0, c} per layer": ScaledTernaryQuantization(),
+    "16 values, one codebook": AdaptiveQuantization(k=16, granularity="joint"),
+    "keep 2 % of the weights": ConstraintL0Pruning(kappa=0.02),
+    "l1 norm at most 150": ConstraintL1Pruning(kappa=150.0),
+    "2 % kept, of 3 values": AdaptiveQuantization(k=4, zero=True, kappa=0.02),
+    "rank 4": LowRank(rank=4),
+    "learned ranks": RankSelection(alpha=2e-6),
+    "2 values + 1 % corrections": Additive(
+        [
+            ("codes", AdaptiveQuantization(k=2)),
+            ("corrections", ConstraintL0Pruning(kappa=0.01)),
+        ]
+    ),
+    "pruned, rank 4, 4 values": Mixed(
+        [
+            ("first", ConstraintL0Pruning(kappa=0.05), "0"),
+            ("second", LowRank(rank=4), "2"),
+            ("last", AdaptiveQuantization(k=4), "4"),
+        ]
+    ),
+}
+
+
+def reference(X: np.ndarray, y: np.ndarray) -> NeuralNetClassifier:
+    """Return the trained net."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Linear(64, 300), nn.Tanh(), nn.Linear(300, 100), nn.Tanh(), nn.Linear(100, 10)
+    )
+    net = NeuralNetClassifier(
+        module,
+        criterion=nn.CrossEntropyLoss,
+        optimizer__momentum=0.9,
+        optimizer__nesterov=True,
+        lr=0.1,
+        batch_size=64,
+        max_epochs=30,
+        iterator_train__shuffle=True,
+        train_split=None,
+        verbose=0,
+    )
+    return net.fit(X, y)
+
+
+def error(model: LCCompressor | NeuralNetClassifier, X: np.ndarray, y: np.ndarray) -> float:
+    """Return the error in per cent."""
+    return 100 * (1 - model.score(X, y))
+
+
+def compress(net: NeuralNetClassifier, scheme: object, **options: object) -> LCCompressor:
+    """Return a compressor of the trained net; the net itself stays as it is."""
+    return LCCompressor(
+        FrozenEstimator(net), scheme, l_step=NetLStep(epochs=2), random_state=0, **options
+    )
+
+
+def draw(rows: list[tuple], reference_error: float, path: str) -> None:
+    """Draw the errors against the compression ratios."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
+    for at, (name, _, ratio, direct, lc) in enumerate(rows):
+        color = f"C{at}"
+        axes.plot([ratio, ratio], [direct, lc], color=color, lw=1, alpha=0.6)
+        axes.plot(ratio, direct, "o", mfc="none", color=color)
+        axes.plot(ratio, lc, "o", color=color, label=name)
+    axes.axhline(reference_error, color="k", lw=1, ls=":", label="reference")
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="compression ratio",
+        ylabel="test error (%)",
+        title="Direct compression (open) and the LC algorithm (filled)",
+    )
+    axes.legend(fontsize=8, ncols=2)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    """Run everything and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--figure", default="digits.png", help="where to save the figure")
+    options = parser.parse_args()
+
+    X, y = load_digits(return_X_y=True)
+    X = (X / 16 - 0.3).astype("float32")
+    X_train, X_test, y_train, y_test = train_test_split(
+        X, y, test_size=0.3, stratify=y, random_state=0
+    )
+    net = reference(X_train, y_train)
+    reference_error = error(net, X_test, y_test)
+    n_bits = 32 * sum(p.numel() for p in net.module_.parameters())
+
+    head = f"{'scheme':<28}{'bits':>9}{'ratio':>7}  test error: {'direct':>7}{'LC':>7}"
+    print(head)
+    print(f"{'none (reference)':<28}{n_bits:>9}{1:>7.1f}{reference_error:>28.2f}")
+    rows = []
+    for name, scheme in SCHEMES.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            direct = compress(net, scheme, max_iter=0).fit(X_train, y_train)
+            lc = compress(net, scheme).fit(X_train, y_train)
+        row = (
+            name,
+            lc.nbits_,
+            lc.compression_ratio_,
+            error(direct, X_test, y_test),
+            error(lc, X_test, y_test),
+        )
+        rows.append(row)
+        print(f"{row[0]:<28}{row[1]:>9}{row[2]:>7.1f}{row[3]:>21.2f}{row[4]:>7.2f}", flush=True)
+    draw(rows, reference_error, options.figure)
+    print(f"saved {options.figure}")
+
+
+if __name__ == "__main__":
+    main()

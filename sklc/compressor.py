@@ -1,0 +1,307 @@
+"""LCCompressor: the learning-compression algorithm as a scikit-learn estimator."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, MetaEstimatorMixin
+from sklearn.utils import check_random_state, get_tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from sklc.codes import nbits
+from sklc.loop import direct_compression, learning_compression
+from sklc.lstep import Learner, LStep, default_l_step
+from sklc.record import Record
+from sklc.schedule import automatic_mu, exponential
+from sklc.schemes import Scheme
+
+
+def _estimator_has(method: str) -> Callable[["LCCompressor"], bool]:
+    """Whether the (fitted, if it is) estimator has a method; nn.Modules predict."""
+
+    def check(self: "LCCompressor") -> bool:
+        estimator = getattr(self, "estimator_", self.estimator)
+        return isinstance(estimator, torch.nn.Module) or hasattr(estimator, method)
+
+    return check
+
+
+class LCCompressor(MetaEstimatorMixin, BaseEstimator):
+    r"""Compress a model by the learning-compression (LC) algorithm.
+
+    Solves :math:`\min_{w,\Theta} L(w) + \mathrm{cost}(\Theta)` subject to
+    :math:`w = \Delta(\Theta)`: the weights of the model with the least loss among those
+    that a compression scheme can represent. Training (the L step) and compression
+    (the C step) alternate while the pull `mu` between them grows. What is predicted
+    with, scored and returned is always the compressed model.
+
+    Parameters
+    ----------
+    estimator : skorch.NeuralNet, FrozenEstimator or torch.nn.Module
+        The model. A skorch net is cloned and trained first; ``FrozenEstimator(net)``
+        starts from the weights of a fitted net; a module counts as trained, and becomes
+        a classifier with cross entropy loss (for other tasks, pass a net). The object
+        itself is never changed. Beware that cross-validating a net that was trained on
+        all the data leaks the validation folds into it.
+    scheme : Scheme
+        How to compress it, see :mod:`sklc.schemes`. By default all parameters of two or
+        more dimensions are compressed; :class:`~sklc.schemes.Mixed` selects layers.
+    l_step : LStep, default=None
+        How to train it: epochs, learning rate. By default what suits the estimator,
+        :class:`~sklc.lstep.NetLStep` for nets.
+    mu_init : float or "auto", default="auto"
+        The first pull. ``"auto"`` measures the curvature of the loss, see
+        :func:`sklc.schedule.automatic_mu`.
+    mu_factor : float, default=1.2
+        The pull grows by this factor at each step; at least 1.
+    max_iter : int, default=30
+        Number of LC steps, at most; 0 is direct compression.
+    tol : float, default=1e-4
+        Stop when ``||w - Δ(Θ)|| <= tol * ||w||``.
+    keep : {"best", "last"}, default="best"
+        Which iterate to keep: the one with the lowest mean training loss of Δ(Θ) plus
+        cost(Θ) (fewer bits where that ties), direct compression included; or the last.
+    multipliers : bool, default=True
+        Whether to estimate Lagrange multipliers (augmented Lagrangian), or to use the
+        quadratic penalty alone.
+    random_state : int, RandomState or None, default=None
+        Seeds torch during :meth:`fit`; the global generators are left as they were.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The compressed model: it holds Δ(Θ).
+    theta_ : dict of str to Code
+        The compressed weights Θ, by parameter name.
+    history_ : list of dict
+        For every step, from direct compression (step 0) on: ``step``, ``mu``, ``gap``
+        (``||w - Δ(Θ)|| / ||w||``), ``loss`` and ``cost`` of Δ(Θ), ``nbits`` and
+        ``seconds`` since the start.
+    reference_loss_ : float
+        Mean training loss of the uncompressed model.
+    n_iter_ : int
+        LC steps done.
+    best_step_ : int
+        The step that was kept.
+    termination_condition_ : {"converged", "max_iter"}
+        Why the loop ended.
+    nbits_ : int
+        Size of the compressed model: Θ and the parameters that are not compressed,
+        in bits, before entropy coding.
+    compression_ratio_ : float
+        Bits of all parameters before, over bits after.
+    classes_ : ndarray
+        Of a classifier.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn.datasets import load_iris
+    >>> from skorch import NeuralNetClassifier
+    >>> from sklc import LCCompressor
+    >>> from sklc.schemes import AdaptiveQuantization
+    >>> X, y = load_iris(return_X_y=True)
+    >>> X = ((X - X.mean(0)) / X.std(0)).astype("float32")
+    >>> _ = torch.manual_seed(0)
+    >>> module = torch.nn.Sequential(
+    ...     torch.nn.Linear(4, 16), torch.nn.Tanh(), torch.nn.Linear(16, 3))
+    >>> net = NeuralNetClassifier(
+    ...     module, criterion=torch.nn.CrossEntropyLoss, lr=0.5, max_epochs=30,
+    ...     iterator_train__shuffle=True, train_split=None, verbose=0)
+    >>> lc = LCCompressor(net, AdaptiveQuantization(k=2), random_state=0).fit(X, y)
+    >>> bool(lc.score(X, y) > 0.9)
+    True
+    >>> lc.estimator_.module_[0].weight.unique().numel()
+    2
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        scheme: Scheme,
+        *,
+        l_step: LStep | None = None,
+        mu_init: float | str = "auto",
+        mu_factor: float = 1.2,
+        max_iter: int = 30,
+        tol: float = 1e-4,
+        keep: str = "best",
+        multipliers: bool = True,
+        random_state: Any = None,
+    ) -> None:
+        self.estimator = estimator
+        self.scheme = scheme
+        self.l_step = l_step
+        self.mu_init = mu_init
+        self.mu_factor = mu_factor
+        self.max_iter = max_iter
+        self.tol = tol
+        self.keep = keep
+        self.multipliers = multipliers
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> "LCCompressor":
+        """Train the model if it is not trained, and compress it.
+
+        Parameters
+        ----------
+        X : array-like, Tensor, dict or Dataset
+            Whatever the estimator accepts.
+        y : array-like, default=None
+        **fit_params : dict
+            Passed on to the training of the estimator.
+
+        Returns
+        -------
+        self
+        """
+        self._validate()
+        l_step = default_l_step(self.estimator) if self.l_step is None else self.l_step
+        with _seeded(self.random_state):
+            start = time.perf_counter()
+            learner = l_step.start(
+                self.estimator, X, y, n_steps=self.max_iter, **fit_params
+            )
+            self._check_scheme(learner)
+            learner.train_reference()
+            self.reference_loss_ = learner.loss()
+            record = Record(self.scheme, learner, self.keep, start)
+            self.termination_condition_ = self._run(learner, record)
+        self._finish(learner, record)
+        return self
+
+    def _check_scheme(self, learner: Learner) -> None:
+        """Compress the untrained weights, for the errors that there may be."""
+        weights = learner.weights()
+        names = self.scheme.covers(weights)
+        if not names:
+            msg = (
+                "The scheme covers no parameter: the model has none of two or more "
+                f"dimensions, only {list(weights)}; select some by name with Mixed."
+            )
+            raise ValueError(msg)
+        own = {name: weights[name] for name in names}
+        self.scheme.compress(own, 1.0, layers=learner.layers())
+
+    def _run(self, learner: Learner, record: Record) -> str:
+        """Iterate until convergence or the last step; return why it ended."""
+        mu = self.mu_init
+        if isinstance(mu, str):
+            mu = automatic_mu(learner, self.scheme)
+        first = direct_compression(learner, self.scheme, mu)
+        following = learning_compression(
+            learner,
+            self.scheme,
+            first,
+            exponential(mu, self.mu_factor),
+            multipliers=self.multipliers,
+        )
+        for iterate in chain([first], following):
+            record.add(iterate)
+            if iterate.gap <= self.tol:
+                return "converged"
+            if iterate.step == self.max_iter:
+                return "max_iter"
+        raise AssertionError  # the iterates have no end
+
+    def _finish(self, learner: Learner, record: Record) -> None:
+        learner.restore(record.kept.snapshot)
+        self.estimator_ = learner.estimator
+        self.theta_ = record.kept.theta
+        self.history_ = record.history
+        self.best_step_ = record.kept.step
+        self.n_iter_ = record.history[-1]["step"]
+        weights = learner.weights()
+        rest = sum(_bits(w) for name, w in weights.items() if name not in self.theta_)
+        self.nbits_ = nbits(self.theta_) + rest
+        self.compression_ratio_ = sum(map(_bits, weights.values())) / self.nbits_
+        record.warn_if_useless(self.reference_loss_)
+
+    def _validate(self) -> None:
+        if not isinstance(self.scheme, Scheme):
+            msg = f"scheme must be a sklc.schemes.Scheme, got {self.scheme!r}."
+            raise TypeError(msg)
+        if self.l_step is not None and not isinstance(self.l_step, LStep):
+            msg = f"l_step must be a sklc.lstep.LStep or None, got {self.l_step!r}."
+            raise TypeError(msg)
+        self.scheme.validate()
+        positive = isinstance(self.mu_init, Real) and 0 < self.mu_init < math.inf
+        checks = {
+            "mu_init": (self.mu_init == "auto" or positive, "'auto' or above 0"),
+            "mu_factor": (
+                isinstance(self.mu_factor, Real) and 1 <= self.mu_factor < math.inf,
+                "at least 1",
+            ),
+            "max_iter": (
+                isinstance(self.max_iter, Integral) and self.max_iter >= 0,
+                "an int of at least 0",
+            ),
+            "tol": (isinstance(self.tol, Real) and self.tol >= 0, "at least 0"),
+            "keep": (self.keep in ("best", "last"), "'best' or 'last'"),
+        }
+        for name, (good, wanted) in checks.items():
+            if not good:
+                msg = f"{name} must be {wanted}, got {getattr(self, name)!r}."
+                raise ValueError(msg)
+
+    @available_if(_estimator_has("predict"))
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict with the compressed model."""
+        check_is_fitted(self)
+        return self.estimator_.predict(X)
+
+    @available_if(_estimator_has("predict_proba"))
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict class probabilities with the compressed model."""
+        check_is_fitted(self)
+        return self.estimator_.predict_proba(X)
+
+    @available_if(_estimator_has("score"))
+    def score(self, X: Any, y: Any = None, **score_params: Any) -> float:
+        """Return the score of the compressed model, as its estimator defines it."""
+        check_is_fitted(self)
+        return self.estimator_.score(X, y, **score_params)
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """Classes of a classifier."""
+        check_is_fitted(self)
+        return self.estimator_.classes_
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "theta_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        if isinstance(self.estimator, torch.nn.Module):
+            tags.estimator_type = "classifier"
+            return tags
+        inner = get_tags(self.estimator)
+        tags.estimator_type = inner.estimator_type
+        tags.classifier_tags = inner.classifier_tags
+        tags.regressor_tags = inner.regressor_tags
+        return tags
+
+
+def _bits(weight: Tensor) -> int:
+    return weight.numel() * weight.element_size() * 8
+
+
+@contextmanager
+def _seeded(random_state: Any) -> Iterator[None]:
+    """Seed torch for a while, unless `random_state` is None."""
+    if random_state is None:
+        yield
+        return
+    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

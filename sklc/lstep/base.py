@@ -1,0 +1,129 @@
+"""What an L step is, and which one an estimator gets."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
+from torch import Tensor
+
+from sklc.layers import LayerInfo
+
+
+class Learner(ABC):
+    """A model in training: it owns the data, the optimizer and all state.
+
+    Attributes
+    ----------
+    estimator : estimator
+        The fitted estimator that holds the current weights.
+    """
+
+    estimator: Any
+
+    @abstractmethod
+    def train_reference(self) -> None:
+        """Minimise the loss alone, unless the model came trained."""
+
+    @abstractmethod
+    def weights(self) -> dict[str, Tensor]:
+        """Return all parameters by name: live, detached, on their device."""
+
+    @abstractmethod
+    def set_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Replace some of the parameters."""
+
+    @abstractmethod
+    def learn(self, target: Mapping[str, Tensor], mu: float, step: int) -> None:
+        r"""Solve the L step, starting from the current weights.
+
+        .. math:: \min_w L(w) + \frac\mu2 \|w - \mathrm{target}\|^2,
+
+        `L` being the mean loss over the training data; parameters that have no target
+        are free.
+
+        Parameters
+        ----------
+        target : dict of str to Tensor
+        mu : float
+        step : int
+            Number of the LC step, from 1.
+        """
+
+    @abstractmethod
+    def loss(self) -> float:
+        """Return the mean loss of the current weights over the training data."""
+
+    @abstractmethod
+    def snapshot(self) -> dict[str, Tensor]:
+        """Return a copy of all parameters and buffers."""
+
+    @abstractmethod
+    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
+        """Put a snapshot back."""
+
+    def layers(self) -> dict[str, LayerInfo]:
+        """Return what is known of the layers of the weights."""
+        return {}
+
+
+class LStep(BaseEstimator, ABC):
+    """How an estimator is trained: hyperparameters, and nothing else."""
+
+    @abstractmethod
+    def start(
+        self, estimator: Any, X: Any, y: Any, *, n_steps: int, **fit_params: Any
+    ) -> Learner:
+        """Return a learner, without training yet.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Never written to. A :class:`~sklearn.frozen.FrozenEstimator` is trained
+            already.
+        X, y : data
+        n_steps : int
+            How many L steps are to come, at most.
+        **fit_params : dict
+        """
+
+
+_Factory = Callable[[], LStep]
+_registry: dict[type, tuple[_Factory, bool]] = {}
+
+
+def register(kind: type, l_step: _Factory, *, subclasses: bool = False) -> None:
+    """Make an L step the default of a kind of estimator.
+
+    Parameters
+    ----------
+    kind : type
+    l_step : callable
+        Makes the L step, without arguments; its class, for example.
+    subclasses : bool, default=False
+        Whether subclasses of `kind` are trained the same way.
+    """
+    _registry[kind] = (l_step, subclasses)
+
+
+def default_l_step(estimator: Any) -> LStep:
+    """Return the default L step of an estimator, by its type.
+
+    Raises
+    ------
+    TypeError
+        If no L step is registered for it.
+    """
+    inner = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
+    for kind in type(inner).__mro__:
+        if kind in _registry:
+            factory, subclasses = _registry[kind]
+            if subclasses or kind is type(inner):
+                return factory()
+    known = ", ".join(sorted(kind.__name__ for kind in _registry))
+    msg = (
+        f"No L step is known for {type(inner).__name__}. Known are {known}; pass "
+        "l_step=..., or teach sklc one with sklc.lstep.register."
+    )
+    raise TypeError(msg)

@@ -1,0 +1,65 @@
+"""Sorted numbers, and the moments of all that lie before a position."""
+
+import numpy as np
+from torch import Tensor
+
+from sklc.ops.monge import Floats, Ints
+from sklc.ops.sorting import sort
+
+_BLOCK = 4  # prefix sums are kept for every so many positions
+_CHUNK = 1 << 14  # blocks summed at a time
+
+
+class Points:
+    """Sorted points whose number, sum and sum of squares before any position are known.
+
+    The sums are kept for every fourth position; the rest is added when asked for. All
+    of this lies in the memory of the CPU, where the search happens.
+    """
+
+    def __init__(self, x: Tensor, centred: bool) -> None:
+        self.x = sort(x.reshape(-1)).cpu().numpy()
+        self.n = len(self.x)
+        self.shift = float(self.x.mean(dtype=np.float64)) if centred else 0.0
+        n_blocks = self.n // _BLOCK
+        self.sums = np.zeros((2, n_blocks + 1))
+        for first in range(0, n_blocks, _CHUNK):
+            last = min(first + _CHUNK, n_blocks)
+            part = self.values(slice(first * _BLOCK, last * _BLOCK))
+            for total, power in zip(self.sums, (part, part**2), strict=True):
+                within = power.cumsum()[_BLOCK - 1 :: _BLOCK]
+                total[first + 1 : last + 1] = total[first] + within
+
+    def values(self, position: Ints | slice) -> Floats:
+        """Return the points at positions, less the shift."""
+        return self.x[position] - np.float64(self.shift)
+
+    def between(self, start: int, stop: int) -> tuple[float, float, int, int]:
+        """Describe the positions ``start .. stop - 1`` by the values they hold."""
+        low, high = self.x[start], self.x[stop - 1]
+        first = int(np.searchsorted(self.x, low))
+        last = int(np.searchsorted(self.x, high, side="right"))
+        return float(low), float(high), start - first, last - stop
+
+    def find(self, thresholds: Floats) -> Ints:
+        """Return the number of points below each of the increasing thresholds."""
+        ends = np.finfo(self.x.dtype)
+        rounded = thresholds.clip(ends.min, ends.max).astype(self.x.dtype)
+        # a threshold rounded down would leave points that equal it on the wrong side
+        up = np.nextafter(rounded, ends.max)
+        return np.searchsorted(self.x, np.where(rounded < thresholds, up, rounded))
+
+    def moments(self, position: Ints) -> Floats:
+        """Return number, sum and sum of squares of the points before each position."""
+        block = position // _BLOCK
+        out = np.empty((3, len(position)))
+        out[0] = position
+        out[1:] = self.sums[:, block]
+        at = block * _BLOCK
+        for _ in range(_BLOCK - 1):
+            rest = self.values(np.minimum(at, self.n - 1))
+            rest[at >= position] = 0.0
+            out[1] += rest
+            out[2] += rest**2
+            at += 1
+        return out

@@ -1,0 +1,421 @@
+"""LCCompressor: what a user sees."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV
+from skorch import NeuralNetClassifier, NeuralNetRegressor
+from torch import nn
+
+from sklc import LCCompressor
+from sklc.codes import decompress, nbits
+from sklc.lstep import NetLStep
+from sklc.schemes import (
+    AdaptiveQuantization,
+    Additive,
+    ConstraintL0Pruning,
+    LowRank,
+    Mixed,
+    PenaltyL0Pruning,
+    RankSelection,
+)
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((120, 6)).astype("float32")
+    return X, (X[:, 0] * X[:, 1] + X[:, 2] > 0).astype(int)
+
+
+class Net(nn.Module):
+    """A small net; a class, so that every clone begins anew."""
+
+    def __init__(self, n_out=2, norm=False):
+        super().__init__()
+        self.fc1 = nn.Linear(6, 12)
+        self.norm = nn.BatchNorm1d(12) if norm else nn.Identity()
+        self.fc2 = nn.Linear(12, n_out)
+
+    def forward(self, x):
+        return self.fc2(torch.tanh(self.norm(self.fc1(x))))
+
+
+def make_net(kind=NeuralNetClassifier, criterion=nn.CrossEntropyLoss, **options):
+    settings = {
+        "lr": 0.2,
+        "max_epochs": 10,
+        "batch_size": 20,
+        "iterator_train__shuffle": True,
+        "optimizer__momentum": 0.9,
+        "train_split": None,
+        "verbose": 0,
+    }
+    return kind(Net, criterion=criterion, **{**settings, **options})
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    torch.manual_seed(0)
+    return make_net(max_epochs=40).fit(*data)
+
+
+def compressor(estimator, scheme=None, **options):
+    settings = {
+        "l_step": NetLStep(epochs=2),
+        "max_iter": 6,
+        "mu_factor": 2.0,
+        "random_state": 0,
+    }
+    scheme = scheme or AdaptiveQuantization(k=2)
+    return LCCompressor(estimator, scheme, **{**settings, **options})
+
+
+@pytest.fixture(scope="module")
+def fitted(trained, data):
+    return compressor(FrozenEstimator(trained)).fit(*data)
+
+
+def test_the_model_that_predicts_is_the_compressed_one(fitted, data):
+    X, y = data
+    module = fitted.estimator_.module_
+    dense = decompress(fitted.theta_)
+    assert set(dense) == {"fc1.weight", "fc2.weight"}
+    for name, weight in dense.items():
+        assert torch.equal(module.get_parameter(name), weight)
+        assert len(weight.unique()) == 2
+    with torch.no_grad():
+        output = module(torch.as_tensor(X))
+    assert np.array_equal(fitted.predict(X), output.argmax(1))
+    np.testing.assert_allclose(
+        fitted.predict_proba(X), output.softmax(1), rtol=1e-5, atol=1e-7
+    )
+    assert fitted.score(X, y) == np.mean(fitted.predict(X) == y)
+
+
+def test_it_beats_direct_compression_here(fitted, trained, data):
+    direct = compressor(FrozenEstimator(trained), max_iter=0).fit(*data)
+    assert direct.n_iter_ == direct.best_step_ == 0
+    assert fitted.history_[0]["loss"] == pytest.approx(direct.history_[0]["loss"])
+    kept = fitted.history_[fitted.best_step_]["loss"]
+    assert kept < 0.8 * direct.history_[0]["loss"]
+
+
+def test_the_history_tells_every_step(fitted):
+    assert [entry["step"] for entry in fitted.history_] == list(range(7))
+    assert fitted.n_iter_ == 6
+    assert fitted.termination_condition_ == "max_iter"
+    first, second, third, *_ = [entry["mu"] for entry in fitted.history_]
+    assert first == second
+    assert third == pytest.approx(2 * second)
+    for entry in fitted.history_:
+        assert set(entry) == {
+            "step",
+            "mu",
+            "gap",
+            "loss",
+            "cost",
+            "nbits",
+            "seconds",
+        }
+        assert entry["cost"] == 0.0
+        assert entry["nbits"] == nbits(fitted.theta_)
+    seconds = [entry["seconds"] for entry in fitted.history_]
+    assert seconds == sorted(seconds)
+
+
+def test_the_best_iterate_is_kept(fitted, data):
+    losses = [entry["loss"] for entry in fitted.history_]
+    assert fitted.best_step_ == np.argmin(losses)
+    X, y = data
+    with torch.no_grad():
+        output = fitted.estimator_.module_(torch.as_tensor(X))
+    loss = float(nn.functional.cross_entropy(output, torch.as_tensor(y)))
+    assert loss == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_the_last_iterate_can_be_kept(trained, data):
+    lc = compressor(FrozenEstimator(trained), keep="last").fit(*data)
+    assert lc.best_step_ == lc.n_iter_ == 6
+    X, y = data
+    with torch.no_grad():
+        output = lc.estimator_.module_(torch.as_tensor(X))
+    loss = float(nn.functional.cross_entropy(output, torch.as_tensor(y)))
+    assert loss == pytest.approx(lc.history_[-1]["loss"], rel=1e-5)
+
+
+def test_an_iterate_brings_its_free_parameters_and_buffers(data):
+    torch.manual_seed(0)
+    net = make_net(module__norm=True, lr=0.5).fit(*data)
+    lc = compressor(FrozenEstimator(net)).fit(*data)
+    X, y = data
+    lc.estimator_.module_.eval()
+    with torch.no_grad():
+        output = lc.estimator_.module_(torch.as_tensor(X))
+    loss = float(nn.functional.cross_entropy(output, torch.as_tensor(y)))
+    assert loss == pytest.approx(lc.history_[lc.best_step_]["loss"], rel=1e-4)
+
+
+def test_the_compression_ratio_is_that_of_the_papers(fitted):
+    weights, biases = 6 * 12 + 12 * 2, 12 + 2
+    bits = weights * 1 + 2 * 2 * 32 + biases * 32
+    assert fitted.nbits_ == bits
+    assert fitted.compression_ratio_ == (weights + biases) * 32 / bits
+
+
+def test_it_converges_when_the_gap_is_small(trained, data):
+    lc = compressor(FrozenEstimator(trained), tol=0.2, max_iter=30).fit(*data)
+    assert lc.termination_condition_ == "converged"
+    assert lc.history_[-1]["gap"] <= 0.2 < lc.history_[-2]["gap"]
+    assert lc.n_iter_ < 30
+
+
+def test_a_lossless_compression_converges_at_once(trained, data):
+    lc = compressor(FrozenEstimator(trained), AdaptiveQuantization(k=500)).fit(*data)
+    assert (lc.n_iter_, lc.termination_condition_) == (0, "converged")
+    assert np.array_equal(lc.predict(data[0]), trained.predict(data[0]))
+    assert lc.reference_loss_ == pytest.approx(lc.history_[0]["loss"])
+
+
+def test_the_object_passed_in_is_untouched(trained, data):
+    before = copy.deepcopy(trained.module_.state_dict())
+    epochs = len(trained.history)
+    compressor(FrozenEstimator(trained)).fit(*data)
+    assert len(trained.history) == epochs
+    for name, weight in trained.module_.state_dict().items():
+        assert torch.equal(weight, before[name])
+
+
+def test_a_net_that_is_not_frozen_is_cloned_and_trained(data):
+    net = make_net()
+    lc = compressor(net).fit(*data)
+    assert not net.initialized_
+    assert len(lc.estimator_.history) == 10 + 6 * 2
+    assert lc.score(*data) > 0.6
+
+
+def test_a_module_is_a_trained_classifier(trained, data):
+    module = copy.deepcopy(trained.module_)
+    before = copy.deepcopy(module.state_dict())
+    lc = compressor(module)
+    assert is_classifier(lc)
+    assert hasattr(lc, "predict_proba")
+    lc.fit(*data)
+    assert lc.reference_loss_ == pytest.approx(
+        float(trained.history[-1, "train_loss"]), rel=0.3
+    )
+    assert lc.score(*data) > 0.6
+    for name, weight in module.state_dict().items():
+        assert torch.equal(weight, before[name])
+
+
+def test_a_regressor_is_compressed(data):
+    X, _ = data
+    y = X[:, :1] - 2 * X[:, 1:2]
+    net = make_net(
+        NeuralNetRegressor, nn.MSELoss, module__n_out=1, lr=0.02, max_epochs=30
+    )
+    lc = compressor(net, AdaptiveQuantization(k=4), mu_factor=3.0)
+    assert is_regressor(lc)
+    lc.fit(X, y)
+    assert lc.predict(X).shape == (120, 1)
+    assert lc.score(X, y) > 0.5
+
+
+SCHEMES = {
+    "pruned": ConstraintL0Pruning(kappa=0.3),
+    "low rank": LowRank(rank=1),
+    "learned ranks": RankSelection(alpha=1e-3),
+    "penalty": PenaltyL0Pruning(alpha=1e-3),
+    "mixed": Mixed(
+        [("one", LowRank(rank=2), "fc1"), ("two", AdaptiveQuantization(), "fc2")]
+    ),
+    "additive": Additive(
+        [("codes", AdaptiveQuantization(k=2)), ("sparse", ConstraintL0Pruning(kappa=5))]
+    ),
+    "a bias": Mixed([("bias", AdaptiveQuantization(k=2), "fc1.bias")]),
+}
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.filterwarnings("ignore:The LC steps did not improve")
+def test_any_scheme_fits(name, trained, data):
+    scheme = SCHEMES[name]
+    lc = compressor(FrozenEstimator(trained), scheme).fit(*data)
+    assert scheme.cost(lc.theta_) < np.inf
+    dense = decompress(lc.theta_)
+    for weight, value in lc.estimator_.module_.named_parameters():
+        if weight in dense:
+            assert torch.equal(value, dense[weight])
+    assert lc.score(*data) > 0.5
+
+
+def test_the_cost_counts_when_the_best_is_chosen(trained, data):
+    scheme = PenaltyL0Pruning(alpha=3e-3)
+    lc = compressor(FrozenEstimator(trained), scheme).fit(*data)
+    totals = [entry["loss"] + entry["cost"] for entry in lc.history_]
+    assert lc.best_step_ == np.argmin(totals)
+    nonzero = sum(int(w.count_nonzero()) for w in decompress(lc.theta_).values())
+    kept = lc.history_[lc.best_step_]
+    assert kept["cost"] == pytest.approx(3e-3 * nonzero)
+
+
+def test_a_random_state_fixes_everything(trained, data):
+    state = torch.get_rng_state()
+    one, other, third = (
+        compressor(FrozenEstimator(trained), random_state=seed).fit(*data)
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [e["loss"] for e in one.history_] == [e["loss"] for e in other.history_]
+    assert [e["loss"] for e in one.history_] != [e["loss"] for e in third.history_]
+
+
+def test_without_a_random_state_the_global_one_is_used(trained, data):
+    losses = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        lc = compressor(FrozenEstimator(trained), random_state=None).fit(*data)
+        losses.append([entry["loss"] for entry in lc.history_])
+    assert losses[0] == losses[1]
+
+
+def test_it_survives_pickle_and_deepcopy(fitted, data):
+    for again in pickle.loads(pickle.dumps(fitted)), copy.deepcopy(fitted):
+        assert np.array_equal(again.predict(data[0]), fitted.predict(data[0]))
+        assert again.compression_ratio_ == fitted.compression_ratio_
+
+
+def test_a_clone_is_not_fitted(fitted):
+    again = clone(fitted)
+    assert again.scheme.k == 2 and again.scheme is not fitted.scheme
+    with pytest.raises(NotFittedError):
+        again.predict(np.zeros((1, 6), dtype="float32"))
+
+
+@pytest.mark.filterwarnings("ignore:The LC steps did not improve")
+def test_schemes_are_hyperparameters(trained, data):
+    lc = compressor(FrozenEstimator(trained), SCHEMES["mixed"], max_iter=1)
+    grid = [
+        {"scheme__one__rank": [1, 2], "scheme__two__k": [2]},
+        {"scheme": [ConstraintL0Pruning(0.5)], "max_iter": [0]},
+        {"scheme__two": [LowRank(rank=1)]},
+    ]
+    search = GridSearchCV(lc, grid, cv=2, error_score="raise").fit(*data)
+    assert len(search.cv_results_["params"]) == 4
+    assert search.best_estimator_.score(*data) > 0.5
+
+
+def test_delegation_tells_the_truth(trained):
+    assert not hasattr(LCCompressor(make_net(), AdaptiveQuantization()), "transform")
+    lc = LCCompressor(FrozenEstimator(trained), AdaptiveQuantization())
+    for method in "predict", "predict_proba", "score":
+        assert hasattr(lc, method)
+    assert not hasattr(lc, "classes_")
+
+
+def test_classes_are_those_of_the_net(fitted):
+    assert fitted.classes_.tolist() == [0, 1]
+
+
+def test_a_useless_run_is_told(trained, data):
+    net = copy.deepcopy(trained).set_params(lr=1e-12)
+    with pytest.warns(UserWarning, match="LC steps did not improve on direct compress"):
+        compressor(FrozenEstimator(net), max_iter=2).fit(*data)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"mu_init": 0}, ValueError, "mu_init must be 'auto' or above 0, got 0."),
+        (
+            {"mu_init": "big"},
+            ValueError,
+            "mu_init must be 'auto' or above 0, got 'big'",
+        ),
+        ({"mu_init": np.nan}, ValueError, "mu_init must be 'auto' or above 0, got nan"),
+        ({"mu_factor": 0.9}, ValueError, "mu_factor must be at least 1, got 0.9."),
+        ({"mu_factor": np.inf}, ValueError, "mu_factor must be at least 1, got inf."),
+        (
+            {"max_iter": -1},
+            ValueError,
+            "max_iter must be an int of at least 0, got -1.",
+        ),
+        (
+            {"max_iter": 2.0},
+            ValueError,
+            "max_iter must be an int of at least 0, got 2.0",
+        ),
+        ({"tol": -1}, ValueError, "tol must be at least 0, got -1."),
+        ({"keep": "first"}, ValueError, "keep must be 'best' or 'last', got 'first'."),
+        ({"scheme": 3}, TypeError, "scheme must be a sklc.schemes.Scheme, got 3."),
+        ({"l_step": 3}, TypeError, "l_step must be a sklc.lstep.LStep or None, got 3."),
+        (
+            {"scheme": AdaptiveQuantization(k=0)},
+            ValueError,
+            "k must be an int of at le",
+        ),
+        (
+            {"scheme": Mixed([("a", LowRank(), "fc9")])},
+            ValueError,
+            "'fc9' matches no weight of a module and no parameter. The parameters are "
+            "'fc1.weight', 'fc1.bias', 'fc2.weight', 'fc2.bias'.",
+        ),
+        (
+            {"scheme": Mixed([("a", LowRank(rank=1), "fc1.bias")])},
+            ValueError,
+            r"LowRank compresses matrices, but 'fc1.bias' has shape \(12,\)",
+        ),
+        (
+            {"estimator": 5},
+            TypeError,
+            "NetLStep trains skorch nets and torch modules, g",
+        ),
+        ({"estimator": 5, "l_step": None}, TypeError, "No L step is known for int."),
+    ],
+)
+def test_bad_input_is_refused_before_any_training(options, error, message, data):
+    class Untrained(NeuralNetClassifier):
+        def train_step(self, *args, **kwargs):
+            raise AssertionError
+
+    net = Untrained(Net, criterion=nn.CrossEntropyLoss, verbose=0)
+    lc = compressor(net).set_params(**options)
+    with pytest.raises(error, match=message):
+        lc.fit(*data)
+    assert not hasattr(lc, "theta_")
+
+
+def test_a_model_without_matrices_is_refused(data):
+    with pytest.raises(
+        ValueError, match="The scheme covers no parameter: the model ha"
+    ):
+        compressor(nn.BatchNorm1d(6)).fit(*data)
+
+
+def test_a_diverging_step_is_an_error(trained, data):
+    net = copy.deepcopy(trained)
+    net.set_params(lr=1e30)
+    lc = compressor(FrozenEstimator(net), l_step=NetLStep(clip_lr=False))
+    with pytest.raises(ValueError, match="the training has diverged or the model was"):
+        lc.fit(*data)
+
+
+@pytest.mark.filterwarnings("ignore:The LC steps did not improve")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_net_keeps_its_dtype(dtype, data):
+    X, y = data
+    net = NeuralNetClassifier(
+        Net().to(dtype), criterion=nn.CrossEntropyLoss, train_split=None, verbose=0
+    )
+    lc = compressor(net, AdaptiveQuantization(k=4), max_iter=2)
+    lc.fit(torch.as_tensor(X).to(dtype), torch.as_tensor(y))
+    for name, code in lc.theta_.items():
+        assert code.dense().dtype == dtype
+        assert lc.estimator_.module_.get_parameter(name).dtype == dtype

@@ -1,0 +1,529 @@
+"""The parts of the branch and bound of kmeans_1d, each by what it promises."""
+
+import numpy as np
+import pytest
+import torch
+
+from sklc.ops import kmeans1d as ops
+from sklc.ops import points as ops_points
+from sklc.ops.kmeans1d import EXACT_LIMIT, _already_clustered, _spread, kmeans_1d
+from sklc.ops.points import Points
+from sklc.ops.search import Edge, Layer, Search, edges
+
+RNG = np.random.default_rng(3)
+X = np.sort(np.round(RNG.standard_t(2, 41), 2))
+
+
+def points_of(x, centred=False):
+    return Points(torch.as_tensor(x), centred)
+
+
+# ---- points ----
+
+
+@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 41])
+@pytest.mark.parametrize("block", [1, 2, 5, 16])
+@pytest.mark.parametrize("chunk", [1, 4, 1 << 15])
+@pytest.mark.parametrize("centred", [False, True])
+def test_moments_are_sums_over_the_points_before(
+    n, block, chunk, centred, device, monkeypatch
+):
+    monkeypatch.setattr(ops_points, "_CHUNK", chunk)
+    monkeypatch.setattr(ops_points, "_BLOCK", block)
+    x = RNG.permutation(X)[:n]
+    points = Points(torch.tensor(x, device=device), centred)
+    x = np.sort(x) - (x.mean() if centred else 0.0)
+    positions = np.arange(n + 1)
+
+    count, total, squares = points.moments(positions)
+
+    assert count.tolist() == positions.tolist()
+    expected = np.concatenate([[0.0], np.cumsum(x)])
+    np.testing.assert_allclose(total, expected, rtol=0, atol=1e-13 * abs(x).sum())
+    expected = np.concatenate([[0.0], np.cumsum(x**2)])
+    np.testing.assert_allclose(squares, expected, rtol=1e-13)
+    assert points.n == n
+
+
+def test_points_are_centred_in_double_precision():
+    x = torch.tensor([1e6, 1e6 + 1, 1e6 + 2, 1e6 + 5])
+    points = points_of(x, centred=True)
+    assert points.shift == 1e6 + 2
+    assert points.moments(np.array([1, 4])).tolist() == [[1, 4], [-2, 0], [4, 14]]
+    assert points_of(x).shift == 0.0
+
+
+def test_points_take_any_shape_and_order():
+    assert points_of(torch.tensor([[3.0, 1.0], [2.0, 0.0]])).x.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_find_counts_the_points_below_thresholds_of_more_precision(dtype, device):
+    x = torch.tensor([0.1, 0.1, 0.2, 0.7, 0.7, 1.0], dtype=dtype)
+    points = points_of(x.to(device))
+    exact = x.double().numpy()
+    thresholds = np.sort(
+        np.concatenate([exact, exact * (1 + 1e-15), exact * (1 - 1e-15), [-9.0, 9.0]])
+    )
+    below = [(exact < threshold).sum() for threshold in thresholds]
+    assert points.find(thresholds).tolist() == below
+    assert points.find(np.empty(0)).tolist() == []
+
+
+def test_find_takes_thresholds_at_the_ends_of_the_dtype(device):
+    largest = torch.finfo(torch.float32).max
+    points = points_of(torch.tensor([-largest, 1.0, largest], device=device))
+    thresholds = np.array([-1e300, -largest, -3e38, 3e38, largest])
+    assert points.find(thresholds).tolist() == [0, 0, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "expected"),
+    [
+        (0, 6, (1.0, 3.0, 0, 0)),
+        (1, 5, (1.0, 2.0, 1, 0)),
+        (2, 4, (1.0, 2.0, 2, 1)),
+        (0, 4, (1.0, 2.0, 0, 1)),
+        (3, 4, (2.0, 2.0, 0, 1)),
+        (4, 5, (2.0, 2.0, 1, 0)),
+        (1, 2, (1.0, 1.0, 1, 1)),
+        (5, 6, (3.0, 3.0, 0, 0)),
+    ],
+)
+def test_between_describes_positions_by_values(start, stop, expected):
+    x = torch.tensor([1.0, 1.0, 1.0, 2.0, 2.0, 3.0])
+    assert points_of(x).between(start, stop) == expected
+
+
+# ---- edges and layers ----
+
+
+def test_free_clusters_follow_one_another():
+    assert edges(3, zero=False) == [Edge(j, j + 1, False) for j in range(3)]
+
+
+def test_the_zeros_come_once_in_any_place():
+    assert edges(1, zero=True) == [Edge(0, 1, True)]
+    assert edges(3, zero=True) == [
+        *[Edge(0, 1, True), Edge(0, 2, False), Edge(1, 3, False)],
+        *[Edge(2, 3, True), Edge(2, 4, False), Edge(3, 5, False)],
+        Edge(4, 5, True),
+    ]
+
+
+def test_refining_drops_ranges_and_splits_the_others_in_four():
+    layer = Layer(
+        points_of(X), np.array([0, 1, 3, 6, 10, 20]), np.array([0, 2, 5, 9, 19, 41])
+    )
+    keep = np.array([True, True, False, True, True, False])
+
+    finer = layer.refined(keep)
+
+    assert finer.low.tolist() == [0, 1, 2, 6, 7, 8, 9, 10, 12, 15, 17]
+    assert finer.high.tolist() == [0, 1, 2, 6, 7, 8, 9, 11, 14, 16, 19]
+    assert finer.points is layer.points
+
+
+def test_refining_leads_to_single_positions():
+    layer = Layer(points_of(X), np.array([0]), np.array([41]))
+    for _ in range(3):
+        assert not layer.single
+        layer = layer.refined(np.ones(len(layer.low), dtype=bool))
+        assert (layer.low[1:] == layer.high[:-1] + 1).all()
+    assert layer.single
+    assert layer.low.tolist() == list(range(42))
+    assert layer.at_high is layer.at_low
+
+
+def test_collapsing_keeps_where_ranges_begin():
+    layer = Layer(points_of(X), np.array([0, 5, 9]), np.array([4, 8, 41]))
+    grid = layer.collapsed()
+    assert grid.single
+    assert grid.low.tolist() == [0, 5, 9]
+    assert layer.at_low[0].tolist() == [0, 5, 9]
+    assert layer.at_high[0].tolist() == [4, 8, 41]
+    assert grid.points is layer.points
+
+
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize(
+    ("n", "k", "limit"), [(41, 3, 9999), (63, 1, 1), (64, 1, 9999)]
+)
+def test_few_positions_are_ranges_of_their_own(n, k, limit, zero):
+    search = Search(points_of(np.arange(float(n))), k, zero, 0)
+    layers = search.first_layers(limit)
+
+    assert search.last == (2 * k - 1 if zero else k)
+    assert len(layers) == search.last + 1 == search.n_layers
+    assert all(layer.single for layer in layers)
+    assert layers[0].low.tolist() == [0]
+    assert layers[-1].low.tolist() == [n]
+    for layer in layers[1:-1]:
+        assert layer.low.tolist() == list(range(n + 1))
+
+
+@pytest.mark.parametrize(
+    ("k", "limit", "count"),
+    [
+        (2, 10**6, 2048),  # what it starts with
+        (200, 10**6, 3200),  # more for many clusters
+        (2, 600, 300),  # the limit is for all layers together
+        (2, 1, 64),  # but so many always
+    ],
+)
+def test_many_positions_are_covered_by_ranges(k, limit, count):
+    x = RNG.standard_t(2, 5000)
+    layers = Search(points_of(x), k, False, 0).first_layers(limit)
+
+    assert layers[0].low.tolist() == layers[0].high.tolist() == [0]
+    assert layers[-1].low.tolist() == layers[-1].high.tolist() == [5000]
+    for layer in layers[1:-1]:
+        assert layer.low[0] == 0
+        assert layer.high[-1] == 5000
+        assert (layer.low[1:] == layer.high[:-1] + 1).all()
+        assert (layer.low <= layer.high).all()
+        assert count / 2 <= len(layer.low) <= count + 2
+        size, width = layer.high - layer.low, np.diff(np.sort(x)[layer.low[:-1]])
+        assert size.max() <= 5000 / (count // 2)  # half of them are of equal size
+        assert width.max() > 0
+
+
+def test_half_of_the_first_ranges_are_of_equal_width():
+    x = np.concatenate([np.linspace(0, 1, 4000), np.linspace(1, 100, 1000)])
+    layer = Search(points_of(x), 2, False, 0).first_layers(2 * 128)[1]
+    inner = layer.low[(layer.low > 4000) & (layer.low < 5000)]
+    assert np.diff(x[inner]).max() <= 100 / 63 + 0.1
+
+
+# ---- bounds ----
+
+
+def cost(points, zero_cluster, start, stop):
+    part = points[start:stop]
+    if not len(part):
+        return 0.0
+    return (part**2).sum() if zero_cluster else ((part - part.mean()) ** 2).sum()
+
+
+def exact_costs(x, clusters, n_layers, n_zeros, forward):
+    """Cost from the start to every layer and position (or from there to the end).
+
+    A free cluster may go back at no cost: points in two clusters are never cheaper.
+    """
+    n = len(x)
+    value = np.full((n_layers, n + 1), np.inf)
+    value[(0, 0) if forward else (n_layers - 1, n)] = 0.0
+    for edge in clusters if forward else reversed(clusters):
+        for p in range(n + 1):
+            for q in range(p + n_zeros if edge.pinned else 0, n + 1):
+                here, there = (edge.source, p), (edge.target, q)
+                if not forward:
+                    here, there = there, here
+                total = value[here] + cost(x, edge.pinned, p, q)
+                value[there] = min(value[there], total)
+    return value
+
+
+CASES = [(3, False, 0), (1, False, 0), (1, True, 0), (3, True, 0), (3, True, 12)]
+
+
+@pytest.mark.parametrize("forward", [True, False])
+@pytest.mark.parametrize(("k", "zero", "n_zeros"), CASES)
+@pytest.mark.parametrize("x", [X[:20], X[-20:], np.round(X[::2])])
+def test_costs_of_single_positions_are_exact(x, k, zero, n_zeros, forward):
+    search = Search(points_of(x), k, zero, n_zeros)
+    layers = search.first_layers(10**6)
+    value, _, _ = search.costs(layers, forward)
+
+    exact = exact_costs(x, search.edges, len(layers), n_zeros, forward)
+    for layer, found, expected in zip(layers, value, exact, strict=True):
+        np.testing.assert_allclose(found, expected[layer.low], rtol=1e-12, atol=1e-11)
+
+
+@pytest.mark.parametrize("forward", [True, False])
+@pytest.mark.parametrize(("k", "zero", "n_zeros"), CASES)
+@pytest.mark.parametrize("step", [2, 5, 11])
+def test_costs_of_ranges_are_lower_bounds(step, k, zero, n_zeros, forward):
+    x = X[:20]
+    search = Search(points_of(x), k, zero, n_zeros)
+    layers = search.first_layers(10**6)
+    low = np.arange(0, 21, step)
+    for at in range(1, search.last):
+        layers[at] = Layer(search.points, low, np.append(low[1:] - 1, 20))
+    value, _, _ = search.costs(layers, forward)
+
+    exact = exact_costs(x, search.edges, len(layers), n_zeros, forward)
+    for layer, found, expected in zip(layers, value, exact, strict=True):
+        for bound, first, last in zip(found, layer.low, layer.high, strict=True):
+            assert bound <= expected[first : last + 1].min() + 1e-11
+
+
+def test_the_cost_of_layers_without_ranges_is_infinite():
+    search = Search(points_of(X), 3, False, 0)
+    layers = search.first_layers(10**6)
+    nothing = np.empty(0, dtype=int)
+    layers[1] = Layer(search.points, nothing, nothing)
+    for forward in True, False:
+        value, _, _ = search.costs(layers, forward)
+        assert len(value[1]) == 0
+        assert value[3 if forward else 0].tolist() == [np.inf]
+
+
+@pytest.mark.parametrize(("k", "zero", "n_zeros"), CASES)
+@pytest.mark.parametrize("x", [X[:20], X[-20:], np.round(X[::2])])
+def test_the_best_path_has_the_centres_of_the_optimum(x, k, zero, n_zeros):
+    search = Search(points_of(x), k, zero, n_zeros)
+    layers = search.first_layers(10**6)
+    value, via, origin = search.costs(layers)
+    centers = search.path_centers(layers, via, origin)
+    search.offer(centers)
+
+    assert len(centers) <= k - zero
+    assert (np.diff(centers) > 0).all()
+    assert search.upper == pytest.approx(value[-1][0], rel=1e-12, abs=1e-11)
+
+
+# ---- Lloyd's algorithm ----
+
+
+def test_lloyd_stops_at_a_fixed_point_and_keeps_the_best():
+    search = Search(points_of([0.0, 1.0, 2.0, 10.0, 11.0, 12.0]), 2, False, 0)
+    assert search.upper == np.inf
+
+    search.offer(np.array([0.0, 1.0]))
+    assert search.centers.tolist() == [1.0, 11.0]
+    assert search.upper == 4.0
+
+    search.offer(np.array([5.0]))  # worse
+    assert search.centers.tolist() == [1.0, 11.0]
+    assert search.upper == 4.0
+
+
+def test_lloyd_drops_the_clusters_that_are_empty():
+    search = Search(points_of([0.0, 1.0, 10.0]), 4, False, 0)
+    search.offer(np.array([-50.0, 0.0, 10.0, 99.0]))
+    assert search.centers.tolist() == [0.5, 10.0]
+    assert search.upper == 0.5
+
+
+def test_lloyd_keeps_the_zero_where_it_is():
+    search = Search(points_of([-4.0, -1.0, 1.0, 5.0, 7.0]), 3, True, 0)
+    search.offer(np.array([-3.0, 6.5]))
+    assert search.centers.tolist() == [-4.0, 6.0]
+    assert search.upper == 1.0 + 1.0 + 2.0
+    assert search.zeros == (1, 3)
+
+
+def test_lloyd_works_on_shifted_centres():
+    search = Search(
+        points_of([0.0, 1.0, 2.0, 10.0, 11.0, 12.0], centred=True), 2, False, 0
+    )
+    search.offer(np.array([-6.0, 0.5]))
+    assert (search.centers + search.points.shift).tolist() == [1.0, 11.0]
+
+
+def test_points_go_to_their_nearest_centre_and_ties_to_the_larger():
+    search = Search(points_of([0.0, 1.0, 2.0, 3.0, 4.0]), 2, False, 0)
+    cuts, _ = search._assign(np.array([1.0, 3.0]))
+    assert cuts.tolist() == [0, 2, 5]
+
+
+@pytest.mark.parametrize(
+    ("centers", "cuts", "at"),
+    [
+        ([-3.0, 3.0], [0, 2, 5, 7], 1),
+        ([3.0], [0, 5, 7], 0),
+        ([-3.0], [0, 2, 7], 1),
+        ([], [0, 7], 0),
+    ],
+)
+def test_zero_is_a_centre_among_the_others(centers, cuts, at):
+    x = [-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0]
+    search = Search(points_of(x), len(centers) + 1, True, 0)
+    found, place = search._assign(np.array(centers))
+    assert found.tolist() == cuts
+    assert place == at
+
+
+@pytest.mark.parametrize("n_zeros", range(1, 42))
+@pytest.mark.parametrize(
+    "centers",
+    [[-3.0, -1.0, 0.5, 2.0], [0.1], [-0.1], [-5.0, 5.0], [0.2, 0.4, 0.9], [-1.0, -0.3]],
+    ids=str,
+)
+def test_enough_points_are_zeros_those_that_gain_least(centers, n_zeros):
+    centers = np.array(centers)
+    search = Search(points_of(X), len(centers) + 1, True, n_zeros)
+
+    cuts, at = search._assign(centers)
+    start, stop = cuts[at], cuts[at + 1]
+
+    gain = (2 * centers * X[:, None] - centers**2).max(axis=1)
+    wanted = max(n_zeros, int((gain < 0).sum()))
+    assert (np.diff(cuts) >= 0).all()
+    assert cuts[0] == 0
+    assert cuts[-1] == 41
+    assert len(cuts) == len(centers) + 2
+    assert stop - start >= wanted
+    assert gain[start:stop].sum() == pytest.approx(np.sort(gain)[: stop - start].sum())
+    for cluster, center in enumerate(np.insert(centers, at, 0.0)):
+        if cluster != at:  # the others go to the nearest of the free centres
+            for value in X[cuts[cluster] : cuts[cluster + 1]]:
+                assert abs(value - center) == pytest.approx(abs(value - centers).min())
+
+
+def test_a_search_ends_with_bounds_that_meet():
+    search = Search(points_of(X, centred=True), 4, False, 0)
+    lower = search.run(10**6)
+    assert search.upper - lower <= search.tolerance
+    assert search.tolerance == pytest.approx(1e-13 * ((X - X.mean()) ** 2).sum())
+
+
+def test_a_lower_bound_lies_between_zero_and_the_distortion():
+    search = Search(points_of(RNG.standard_normal(5000)), 30, True, 4000)
+    lower = search.run(1)
+    assert 0.0 <= lower < search.upper
+
+
+# ---- before the search ----
+
+
+@pytest.mark.parametrize(
+    ("x", "k", "options", "values"),
+    [
+        ([1.0, 1.0, 2.0], 2, (False, 0), [1.0, 2.0]),
+        ([1.0, 1.0, 2.0], 3, (False, 0), [1.0, 2.0]),
+        ([1.0, 1.0, 2.0], 1, (False, 0), None),
+        ([0.0, 1.0, 2.0], 2, (False, 0), None),
+        ([0.0, 1.0, 2.0], 3, (False, 0), [0.0, 1.0, 2.0]),
+        ([0.0, 1.0, 2.0], 3, (True, 0), [1.0, 2.0]),
+        ([0.0, 1.0, 2.0], 2, (True, 0), None),
+        ([1.0, 2.0], 3, (True, 0), [1.0, 2.0]),
+        ([1.0, 2.0], 2, (True, 0), None),
+        ([0.0, 0.0], 1, (True, 0), []),
+        ([1.0, 1.0], 1, (True, 0), None),
+        ([0.0, 0.0, 1.0], 2, (True, 2), [1.0]),
+        ([0.0, 0.0, 1.0], 2, (True, 3), None),
+        ([-0.0, 0.0, 1.0], 2, (True, 2), [1.0]),
+    ],
+)
+def test_few_values_are_their_own_centres(x, k, options, values):
+    found = _already_clustered(points_of(x).x, k, *options)
+    if values is None:
+        assert found is None
+    else:
+        assert found.centers.tolist() == values
+        assert found.centers.dtype == torch.float64
+        assert found.distortion == found.excess == 0.0
+        assert found.zeros == ((0.0, 0.0, 0, 0) if options[1] else None)
+
+
+@pytest.mark.parametrize("k", [1, 2, 7])
+@pytest.mark.parametrize("zero", [False, True])
+def test_the_first_centres_spread_over_the_points(k, zero):
+    points = points_of(X, centred=not zero)
+    centers = _spread(points, k, zero)
+    assert len(centers) == k - zero
+    assert (np.diff(centers) > 0).all()
+    assert (centers + points.shift >= X[0]).all()
+    assert (centers + points.shift <= X[-1]).all()
+
+
+def test_the_first_centres_of_uniform_points_are_even():
+    x = np.linspace(0.0, 12.0, 5001)
+    centers = _spread(points_of(x), 3, False)
+    np.testing.assert_allclose(centers, [2.0, 6.0, 10.0], atol=0.02)
+    centers = _spread(points_of(x), 3, True)  # the one nearest to zero stands for it
+    np.testing.assert_allclose(centers, [6.0, 10.0], atol=0.02)
+
+
+def test_the_first_centres_lie_dense_where_many_points_are():
+    x = np.concatenate([np.linspace(0, 1, 2048), np.linspace(1, 9, 2048)])
+    centers = _spread(points_of(x), 20, False)
+    # of points 8 times as dense, the cube root of the mass takes twice the centres
+    # per width: a fifth of all are below 1
+    assert (centers < 1).sum() == pytest.approx(20 / 5, abs=1)
+
+
+def test_equal_points_have_one_first_centre():
+    assert _spread(points_of(np.full(3, 2.0)), 2, False).tolist() == [2.0]
+    assert _spread(points_of(np.full(3, 2.0)), 2, True).tolist() == []
+    assert _spread(points_of(np.full(1, 2.0)), 2, False).tolist() == [2.0]
+
+
+# ---- when it is exact ----
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "zero", "limit"),
+    [
+        (99, 3, False, 300),
+        (100, 3, False, 1 << 19),
+        (49, 3, True, 300),
+        (50, 3, True, 1 << 19),
+        (8 << 19, 3, False, 1 << 19),
+        ((8 << 19) + 16, 3, False, (1 << 19) + 2),
+    ],
+)
+def test_the_limit_depends_on_the_positions_there_are(n, k, zero, limit, monkeypatch):
+    monkeypatch.setattr(ops, "EXACT_LIMIT", 300)
+    seen = []
+    monkeypatch.setattr(Search, "run", lambda self, limit: seen.append(limit) or 0.0)
+
+    kmeans_1d(torch.arange(n, dtype=torch.float32), k, zero=zero)
+
+    assert seen == [limit]
+
+
+def test_the_documented_limit_covers_the_largest_layer_of_lenet300_at_k_16():
+    assert EXACT_LIMIT >= 5_000_000
+    assert (784 * 300 + 1) * 16 <= EXACT_LIMIT
+
+
+def test_a_given_limit_is_taken(monkeypatch):
+    seen = []
+    monkeypatch.setattr(Search, "run", lambda self, limit: seen.append(limit) or 0.0)
+    kmeans_1d(torch.arange(9.0), 2, limit=77)
+    assert seen == [77]
+
+
+def test_a_start_is_sorted_shifted_and_offered(monkeypatch):
+    offered = []
+    monkeypatch.setattr(
+        Search, "offer", lambda self, centers: offered.append(centers.tolist())
+    )
+    monkeypatch.setattr(Search, "run", lambda self, limit: 0.0)
+    x = torch.tensor([0.0, 2.0, 7.0])
+    start = torch.tensor([5.0, 1.0], requires_grad=True)
+
+    kmeans_1d(x, 2, start=start)
+    kmeans_1d(x, 2, start=torch.empty(0))
+    kmeans_1d(x, 3, zero=True, max_nonzero=1, start=start)
+
+    assert offered[1] == [-2.0, 2.0]
+    assert len(offered) == 2 + 1 + 2
+    assert offered[-1] == [1.0, 5.0]
+
+
+def test_the_argument_is_not_written_to():
+    x = torch.tensor([3.0, 1.0, 2.0, 9.0], requires_grad=True)
+    kmeans_1d(x, 2)
+    assert x.tolist() == [3.0, 1.0, 2.0, 9.0]
+
+
+def test_the_description_of_zeros_tells_ties_apart():
+    x = torch.tensor([2.0, 1.0, 2.0, 3.0, 1.0, 2.0])
+    found = kmeans_1d(x, 3, zero=True, max_nonzero=2)
+    assert found.centers.tolist() == [2.0, 3.0]
+    assert found.distortion == 10.0
+    assert found.zeros == (1.0, 2.0, 0, 1)
+
+
+def test_zeros_may_begin_and_end_within_ties():
+    x = torch.tensor([-2.0, -2.0, -2.0, 2.0, 2.0, 2.0, 0.0])
+    found = kmeans_1d(x, 2, zero=True, max_nonzero=4)
+    low, high, skip_low, skip_high = found.zeros
+    assert (low, high) in {(-2.0, 0.0), (0.0, 2.0), (-2.0, 2.0)}
+    assert found.distortion == pytest.approx(12.0)
+    kept = (3 - skip_low) * (low == -2.0) + (3 - skip_high) * (high == 2.0) + 1
+    assert kept >= 3
