@@ -27,7 +27,7 @@ from sklc.codes import (
     to,
     unpack,
 )
-from sklc.codes.base import index_dtype
+from sklc.codes.base import descendants, index_dtype
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
@@ -139,6 +139,12 @@ def test_dense_is_the_weight(name, dtype, device):
     assert moved.dense().shape == moved.shape
     assert isinstance(moved.shape, torch.Size)
     assert decompress({"w": moved})["w"].tolist() == weight
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dense_is_where_the_code_is(name):
+    moved = to({"w": examples()[name][0]}, "meta")["w"]
+    assert moved.dense().device == torch.device("meta")
 
 
 def test_every_kind_of_code_has_an_example():
@@ -402,8 +408,15 @@ def test_names_with_dots_do_not_mix_streams():
     c = Sparse(floats(4.0), numbers(1, dtype=torch.int32), (2,))
     theta = {"m": Sum({"x.y": a, "x": Sum({"y": c})}), "m.x.y": b}
 
-    back = unpack(*pack(theta))
+    header, arrays = pack(theta)
+    back = unpack(header, arrays)
 
+    name = "m.x.y.values"
+    assert [key for key in arrays if key.startswith(name)] == [
+        name,
+        f"{name}'",
+        f"{name}''",
+    ]
     assert back["m"].dense().tolist() == [1.0, 4.0]
     assert back["m.x.y"].dense().tolist() == [2.0, 3.0]
 
@@ -517,6 +530,12 @@ def test_the_zero_of_a_codebook_is_the_first_number():
     assert without.n_values == 3
     assert without.streams()["index"].zero is None
     assert nbits({"w": without}) == 96 + 200
+
+
+def test_the_weight_has_its_dtype_whatever_that_of_the_scale():
+    code = Scaled(numbers(0, 1), floats(1 / 3), (-1.0, 1.0), "bfloat16")
+    assert code.dense().dtype == torch.bfloat16
+    assert code.dense()[1] == torch.tensor(1 / 3, dtype=torch.bfloat16)
 
 
 def test_levels_are_rounded_to_the_dtype_of_the_weight():
@@ -843,3 +862,30 @@ def test_a_new_kind_of_code_is_packed_without_being_registered():
     back = unpack(json.loads(json.dumps(header)), arrays)
     assert back["w"].dense().tolist() == [[3.0, 3.0], [3.0, 3.0]]
     assert nbits(theta) == 32
+
+
+def test_a_kind_derived_from_another_kind_is_unpacked_as_itself():
+    class Loud(Dense):
+        def dense(self):
+            return 10 * self.weight
+
+    back = unpack(*pack({"w": Loud(floats(3.0))}))
+    assert type(back["w"]) is Loud
+    assert back["w"].dense().tolist() == [30.0]
+
+
+def test_descendants_are_children_and_their_children():
+    class Root:
+        pass
+
+    class Child(Root):
+        pass
+
+    class Other(Root):
+        pass
+
+    class Grandchild(Child):
+        pass
+
+    assert descendants(Root) == [Child, Other, Grandchild]
+    assert descendants(Grandchild) == []

@@ -374,7 +374,7 @@ def test_all_schemes_can_be_made_without_arguments():
             "kappa": None,
             "granularity": "layer",
         },
-        "Additive": {"schemes": (), "max_sweeps": 50, "tol": 1e-6},
+        "Additive": {"schemes": (), "max_sweeps": 50, "tol": 1e-4},
         "BinaryQuantization": {},
         "ConstraintL0Pruning": {"kappa": 0.05, "granularity": "joint"},
         "ConstraintL1Pruning": {"kappa": 100.0, "granularity": "joint"},

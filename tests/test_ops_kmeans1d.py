@@ -297,6 +297,13 @@ def test_the_excess_is_a_true_bound_where_the_search_stops(name, k, options, lim
     assert distortion_of(x, found, zero) <= found.distortion + rounding
 
 
+@pytest.mark.parametrize(("k", "zero"), [(2, False), (4, False), (2, True)])
+def test_a_tenth_of_the_positions_is_enough_for_gaussian_points(k, zero):
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal(20000))
+    found = kmeans_1d(x, k, zero=zero, limit=8000)  # of 20000 k or 40000 k
+    assert found.excess <= 1e-12 * sum_of_squares(x)
+
+
 @pytest.mark.usefixtures("small_search")
 def test_a_search_that_stops_early_says_so():
     x = MEDIUM["heavy tailed"]

@@ -8,7 +8,8 @@ from sklc.ops import kmeans1d as ops
 from sklc.ops import points as ops_points
 from sklc.ops.kmeans1d import EXACT_LIMIT, _already_clustered, _spread, kmeans_1d
 from sklc.ops.points import Points
-from sklc.ops.search import Edge, Layer, Search, edges
+from sklc.ops.ranges import Edge, Layer, edges
+from sklc.ops.search import Search
 
 RNG = np.random.default_rng(3)
 X = np.sort(np.round(RNG.standard_t(2, 41), 2))
@@ -124,6 +125,13 @@ def test_refining_drops_ranges_and_splits_the_others_in_four():
     assert finer.points is layer.points
 
 
+def test_refining_splits_into_as_many_as_asked_for():
+    layer = Layer(points_of(X), np.array([0, 10]), np.array([9, 41]))
+    finer = layer.refined(np.array([True, True]), 3)
+    assert finer.low.tolist() == [0, 3, 6, 10, 20, 31]
+    assert finer.high.tolist() == [2, 5, 9, 19, 30, 41]
+
+
 def test_refining_leads_to_single_positions():
     layer = Layer(points_of(X), np.array([0]), np.array([41]))
     for _ in range(3):
@@ -186,6 +194,15 @@ def test_many_positions_are_covered_by_ranges(k, limit, count):
         size, width = layer.high - layer.low, np.diff(np.sort(x)[layer.low[:-1]])
         assert size.max() <= 5000 / (count // 2)  # half of them are of equal size
         assert width.max() > 0
+
+
+@pytest.mark.parametrize(("k", "half"), [(2, 1024), (200, 1600)])
+def test_the_first_ranges_begin_at_even_positions_and_values(k, half):
+    x = np.arange(5000.0) ** 2
+    layer = Search(points_of(x), k, False, 0).first_layers(10**6)[1]
+    positions = {5000 * i // half for i in range(half)}
+    values = {int((x < value).sum()) for value in np.linspace(0, x[-1], half)}
+    assert layer.low.tolist() == sorted({0, 5000} | positions | values)
 
 
 def test_half_of_the_first_ranges_are_of_equal_width():
@@ -299,6 +316,38 @@ def test_lloyd_stops_at_a_fixed_point_and_keeps_the_best():
     assert search.upper == 4.0
 
 
+@pytest.mark.parametrize(
+    "first", [[0.0, 0.5], [0.0, 1.0, 40.0], [20.0], [0.1, 0.2, 0.3, 0.4]]
+)
+def test_lloyd_goes_on_until_the_cuts_stay(first, monkeypatch):
+    x = np.arange(41.0) ** 1.5
+    search = Search(points_of(x), len(first), False, 0)
+    seen = []
+    assign = search._assign
+    monkeypatch.setattr(search, "_assign", lambda c: seen.append(c) or assign(c))
+    search.offer(np.array(first))
+
+    centers, previous, n_steps = np.array(first), None, 0
+    while True:
+        n_steps += 1
+        nearest = np.abs(x[:, None] - centers).argmin(axis=1)
+        centers = np.array([x[nearest == j].mean() for j in np.unique(nearest)])
+        if previous is not None and np.array_equal(nearest, previous):
+            break
+        previous = nearest
+    assert 2 <= len(seen) == n_steps < 50
+    np.testing.assert_allclose(search.centers, centers, rtol=1e-12)
+
+
+def test_lloyd_takes_fifty_steps_at_most(monkeypatch):
+    search = Search(points_of(np.arange(5000.0)), 12, False, 0)
+    seen = []
+    assign = search._assign
+    monkeypatch.setattr(search, "_assign", lambda c: seen.append(c) or assign(c))
+    search.offer(np.arange(12.0))
+    assert len(seen) == 50
+
+
 def test_lloyd_drops_the_clusters_that_are_empty():
     search = Search(points_of([0.0, 1.0, 10.0]), 4, False, 0)
     search.offer(np.array([-50.0, 0.0, 10.0, 99.0]))
@@ -393,6 +442,7 @@ def test_a_lower_bound_lies_between_zero_and_the_distortion():
     [
         ([1.0, 1.0, 2.0], 2, (False, 0), [1.0, 2.0]),
         ([1.0, 1.0, 2.0], 3, (False, 0), [1.0, 2.0]),
+        ([1.0, 2.0, 2.0], 2, (False, 0), [1.0, 2.0]),
         ([1.0, 1.0, 2.0], 1, (False, 0), None),
         ([0.0, 1.0, 2.0], 2, (False, 0), None),
         ([0.0, 1.0, 2.0], 3, (False, 0), [0.0, 1.0, 2.0]),
@@ -445,6 +495,14 @@ def test_the_first_centres_lie_dense_where_many_points_are():
     assert (centers < 1).sum() == pytest.approx(20 / 5, abs=1)
 
 
+def test_the_first_centres_are_quantiles_of_the_cube_root_of_the_gaps():
+    x = np.array([0.0, 1.0, 3.0, 11.0])
+    mass = np.array([0.0, 1.0, 1.0 + 4 ** (1 / 3), 1.0 + 4 ** (1 / 3) + 4.0])
+    expected = np.interp([mass[-1] / 4, mass[-1] * 3 / 4], mass, x)
+    np.testing.assert_allclose(_spread(points_of(x), 2, False), expected, rtol=1e-12)
+    assert _spread(points_of([0.0, 1.0]), 1, False).tolist() == [0.5]
+
+
 def test_equal_points_have_one_first_centre():
     assert _spread(points_of(np.full(3, 2.0)), 2, False).tolist() == [2.0]
     assert _spread(points_of(np.full(3, 2.0)), 2, True).tolist() == []
@@ -462,7 +520,7 @@ def test_equal_points_have_one_first_centre():
         (49, 3, True, 300),
         (50, 3, True, 1 << 19),
         (8 << 19, 3, False, 1 << 19),
-        ((8 << 19) + 16, 3, False, (1 << 19) + 2),
+        ((8 << 19) + 23, 3, False, (1 << 19) + 2),
     ],
 )
 def test_the_limit_depends_on_the_positions_there_are(n, k, zero, limit, monkeypatch):

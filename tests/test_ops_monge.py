@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sklc.ops import monge
 from sklc.ops.monge import _window_minima, cheapest_sources
 
 UNIT = 27720.0  # divisible by 1 .. 12: means of up to 12 multiples of it are exact
@@ -132,6 +133,36 @@ def test_windows_are_searched_from_left_to_right_inclusive():
         window = matrix[row, first : last + 1]
         assert lowest[row] == window.min()
         assert argument[row] == first + window.argmin()
+
+
+@pytest.mark.parametrize("n_targets", [1, 2, 7, 8, 100])
+def test_each_row_is_searched_once_between_its_neighbours(n_targets, monkeypatch):
+    x = np.sort(np.random.default_rng(0).standard_normal(100))
+    sources, targets = np.arange(101), np.arange(101 - n_targets, 101)
+    windows = {}
+
+    def spy(value, source, target, left, right):
+        found = _window_minima(value, source, target, left, right)
+        for at, *window in zip(target[0], left, right, strict=True):
+            row = int(at) - targets[0]
+            assert row not in windows
+            windows[row] = len(sweeps), *window
+        sweeps.append(len(left))
+        return found
+
+    sweeps = []
+    monkeypatch.setattr(monge, "_window_minima", spy)
+    value = np.linspace(0.0, 50.0, 101)
+    _, argument = cheapest_sources(value, moments(x, sources), moments(x, targets))
+
+    assert len(windows) == n_targets
+    assert len(sweeps) <= n_targets.bit_length()
+    for row, (sweep, left, right) in windows.items():
+        earlier = [other for other in windows if windows[other][0] < sweep]
+        before = [argument[other] for other in earlier if other < row]
+        after = [argument[other] for other in earlier if other > row]
+        assert left == max(before, default=0)
+        assert right == min(after, default=100)
 
 
 def test_the_arguments_are_left_as_they_were():

@@ -6,9 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from elsewhere import PLACES
 
 from sklc.ops.projections import l1_threshold, largest
 
+everywhere = pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 ROWS = {
     "distinct": [[3.0, -1.0, 0.5, 2.0, -4.0]],
@@ -32,11 +34,14 @@ def first_largest(row, k):
     return [at in order and row[at] != 0 for at in range(len(row))]
 
 
+@everywhere
 @pytest.mark.parametrize("k", range(6))
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_largest_takes_k_of_each_row_and_the_first_of_equals(rows, k, dtype, device):
-    x = torch.tensor(rows, dtype=dtype, device=device)
+def test_largest_takes_k_of_each_row_and_the_first_of_equals(
+    rows, k, dtype, device, place
+):
+    x = place(torch.tensor(rows, dtype=dtype, device=device))
     before = x.clone()
 
     mask = largest(x, k)
@@ -87,18 +92,20 @@ MAGNITUDES = {
 }
 
 
+@everywhere
 @pytest.mark.parametrize("fraction", [1e-6, 0.01, 0.3, 0.9, 0.999])
 @pytest.mark.parametrize("v", MAGNITUDES.values(), ids=MAGNITUDES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_l1_threshold_solves_its_equation(v, fraction, dtype, device):
-    v = torch.tensor(v, dtype=dtype, device=device)
+def test_l1_threshold_solves_its_equation(v, fraction, dtype, device, place):
+    v = place(torch.tensor(v, dtype=dtype, device=device))
     radius = fraction * float(v.double().sum())
-    rounding = 4 * torch.finfo(dtype).eps * float(v.max())
+    rounding = 4 * torch.finfo(torch.float64).eps * float(v.max())  # in any dtype
 
     t = l1_threshold(v, radius)
 
     assert t > 0
-    assert t == pytest.approx(threshold_by_sorting(v.cpu(), radius), abs=rounding)
+    exact = threshold_by_sorting(v.double().tolist(), radius)
+    assert t == pytest.approx(exact, abs=rounding)
     total = float((v.double() - t).clamp(min=0).sum())
     assert total == pytest.approx(radius, abs=rounding * len(v))
 

@@ -137,7 +137,7 @@ def test_no_codebook_with_a_zero_is_better(weights, k, granularity):
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
-@pytest.mark.parametrize("kappa", [0, 1, 2, 3, 0.5, 99])
+@pytest.mark.parametrize("kappa", [0, 2, 0.5, 99])
 @pytest.mark.parametrize("k", [2, 3])
 def test_no_pruned_codebook_is_better(weights, k, kappa, granularity):
     def oracle(w):

@@ -76,6 +76,12 @@ def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
     return value
 
 
+def descendants(kind: Any) -> list[Any]:
+    """Return all subclasses of a class, theirs included."""
+    children = kind.__subclasses__()
+    return children + [below for child in children for below in descendants(child)]
+
+
 def index_dtype(n_values: int) -> torch.dtype:
     """Return the smallest integer dtype that numbers `n_values` values."""
     if n_values <= 1 << 8:

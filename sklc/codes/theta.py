@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sklc.codes import streams
-from sklc.codes.base import Code
+from sklc.codes.base import Code, descendants
 
 Theta = dict[str, Code]
 
@@ -108,7 +108,7 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Theta
 
 
 def _rebuild(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Code:
-    kinds = {kind.__name__: kind for kind in Code.__subclasses__()}
+    kinds = {kind.__name__: kind for kind in descendants(Code)}
     if entry["kind"] not in kinds:
         msg = (
             f"Unknown kind of code {entry['kind']!r}, expected one of "

@@ -25,14 +25,14 @@ class Points:
         self.sums = np.zeros((2, n_blocks + 1))
         for first in range(0, n_blocks, _CHUNK):
             last = min(first + _CHUNK, n_blocks)
-            part = self.values(slice(first * _BLOCK, last * _BLOCK))
+            part = self.x[first * _BLOCK : last * _BLOCK] - np.float64(self.shift)
             for total, power in zip(self.sums, (part, part**2), strict=True):
                 within = power.cumsum()[_BLOCK - 1 :: _BLOCK]
                 total[first + 1 : last + 1] = total[first] + within
 
-    def values(self, position: Ints | slice) -> Floats:
-        """Return the points at positions, less the shift."""
-        return self.x[position] - np.float64(self.shift)
+    def values(self, position: Ints) -> Floats:
+        """Return the points at positions (or the nearest there are), less the shift."""
+        return self.x.take(position, mode="clip") - np.float64(self.shift)
 
     def between(self, start: int, stop: int) -> tuple[float, float, int, int]:
         """Describe the positions ``start .. stop - 1`` by the values they hold."""
@@ -52,14 +52,11 @@ class Points:
     def moments(self, position: Ints) -> Floats:
         """Return number, sum and sum of squares of the points before each position."""
         block = position // _BLOCK
-        out = np.empty((3, len(position)))
+        at = np.add.outer(np.arange(_BLOCK - 1), block * _BLOCK)
+        rest = self.values(at)
+        rest[at >= position] = 0.0
+        out = np.empty((3, *position.shape))
         out[0] = position
-        out[1:] = self.sums[:, block]
-        at = block * _BLOCK
-        for _ in range(_BLOCK - 1):
-            rest = self.values(np.minimum(at, self.n - 1))
-            rest[at >= position] = 0.0
-            out[1] += rest
-            out[2] += rest**2
-            at += 1
+        np.add(self.sums[0].take(block), rest.sum(0), out=out[1])
+        np.add(self.sums[1].take(block), np.square(rest, out=rest).sum(0), out=out[2])
         return out

@@ -4,12 +4,13 @@ The clusters of an optimal clustering of sorted points are intervals, so a clust
 a path through *layers* of cut positions, and the best path is found by dynamic
 programming. Each layer is kept as a list of *ranges* of positions. A cluster between
 two ranges costs at least what its surest points cost (those after the first range and
-before the second), so the best path through ranges is a lower bound of the optimum;
+before the second), and the points inside a range what they cost at the nearest centres
+that they can have, so the best path through ranges is a lower bound of the optimum;
 Lloyd's algorithm, started from it, gives an upper bound. A range through which no path
-can beat the upper bound is dropped, the others are split, until every range is a single
-position: then the bounds meet and the clustering is optimal, whatever the number of
-points. When ranges would exceed the memory allowed, the search stops and reports how
-far the bounds are apart.
+can beat the upper bound, or from which Lloyd's algorithm leads away, is dropped; the
+others are split, until every range is a single position: then the bounds meet and the
+clustering is optimal, whatever the number of points. When ranges would exceed the
+memory allowed, the search stops and reports how far the bounds are apart.
 
 A value may be pinned at zero. Its cluster costs the sum of squares of its points, and
 may be required to hold at least so many of them: the zeros of an optimal clustering are
@@ -17,90 +18,21 @@ an interval too, because the gain of leaving zero, ``max_j 2 c_j x - c_j^2``, is
 """
 
 from bisect import bisect_left
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sklc.ops.monge import Floats, Ints, cheapest_sources
 from sklc.ops.points import Points
+from sklc.ops.ranges import SPLIT, Edge, Layer, edges
 
 Links = NDArray[np.int32]
 
 _FIRST_RANGES = 2048  # ranges per layer at the start
-_SPLIT = 4  # a range that may hold an optimal cut becomes so many
+_RANGES = 1 << 14  # up to so many in all, ranges are split into more than usual
 _LLOYD = 50  # iterations of Lloyd's algorithm from each start
+_BRACKET = 200  # and from both ends of where the optimum is
 _ROUNDING = 1e-13  # of the sum of squares: the noise of the prefix sums
-
-
-@dataclass(frozen=True)
-class Edge:
-    """A cluster between two layers of cuts: free, or pinned at zero."""
-
-    source: int
-    target: int
-    pinned: bool
-
-
-def edges(k: int, zero: bool) -> list[Edge]:
-    """Return the clusters a path may use, in topological order; layer 0 is the start.
-
-    Without a pinned zero layer ``j`` follows the ``j``-th of ``k`` clusters. With it,
-    layer ``2j`` follows ``j`` of the ``k - 1`` free clusters and layer ``2j + 1`` the
-    zeros besides.
-    """
-    if not zero:
-        return [Edge(j, j + 1, False) for j in range(k)]
-    found = []
-    for j in range(k):
-        found.append(Edge(2 * j, 2 * j + 1, True))
-        if j < k - 1:
-            found.append(Edge(2 * j, 2 * j + 2, False))
-            found.append(Edge(2 * j + 1, 2 * j + 3, False))
-    return found
-
-
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """Ranges ``low .. high`` (inclusive) of positions where a cut may be."""
-
-    points: Points
-    low: Ints
-    high: Ints
-
-    @cached_property
-    def at_low(self) -> Floats:
-        """Moments of the points before where the ranges begin."""
-        return self.points.moments(self.low)
-
-    @cached_property
-    def at_high(self) -> Floats:
-        """Moments of the points before where the ranges end."""
-        return self.at_low if self.single else self.points.moments(self.high)
-
-    @cached_property
-    def single(self) -> bool:
-        """Whether every range is a single position."""
-        return np.array_equal(self.low, self.high)
-
-    def refined(self, keep: NDArray[np.bool_]) -> "Layer":
-        """Drop the ranges not kept and split the others."""
-        low = self.low[keep]
-        width = self.high[keep] - low + 1
-        pieces = np.minimum(width, _SPLIT)
-        owner = np.repeat(np.arange(len(low)), pieces)
-        piece = np.arange(len(owner)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-        low, width, pieces = low[owner], width[owner], pieces[owner]
-        return Layer(
-            self.points,
-            low + width * piece // pieces,
-            low + width * (piece + 1) // pieces - 1,
-        )
-
-    def collapsed(self) -> "Layer":
-        """Return the grid of the positions where the ranges begin."""
-        return Layer(self.points, self.low, self.low)
 
 
 class Search:
@@ -109,7 +41,7 @@ class Search:
     def __init__(self, points: Points, k: int, zero: bool, n_zeros: int) -> None:
         self.points, self.k = points, k
         self.zero, self.n_zeros = zero, n_zeros
-        self.edges = edges(k, zero)
+        self.edges: list[Edge] = edges(k, zero)
         self.last = 2 * k - 1 if zero else k
         self.n_layers = self.last + 1
         self.tolerance = _ROUNDING * float(points.moments(np.array([points.n]))[2, 0])
@@ -182,20 +114,81 @@ class Search:
             return low
         return low + bisect_left(range(low, high), True, key=right_gains_more)
 
+    def inside(self, layers: list[Layer]) -> list[Floats]:
+        """Bound the cost of the points inside each range, whichever cluster has them.
+
+        The mean of a cluster grows with both of its ends, so the first and the last
+        positions of two layers bound the centre between them, and the points inside a
+        range are not nearer to their centre than to these bounds. Ranges of layers that
+        overlap count nothing: they may share points.
+        """
+        left = np.full(self.n_layers, -np.inf)  # bounds of the centres before a layer
+        right = np.full(self.n_layers, np.inf)  # and after it
+        for edge in self.edges:
+            source, target = layers[edge.source], layers[edge.target]
+            if not len(source.low) or not len(target.low):
+                continue
+            low, high = -np.inf, np.inf
+            if source.high[-1] < target.low[0]:
+                first = target.at_low[:, 0] - source.at_low[:, 0]
+                last = target.at_high[:, -1] - source.at_high[:, -1]
+                low, high = first[1] / first[0], last[1] / last[0]
+                if edge.pinned:
+                    low = high = 0.0
+            left[edge.target] = max(left[edge.target], high)
+            right[edge.source] = min(right[edge.source], low)
+        costs = [np.zeros(len(layer.low)) for layer in layers]
+        value = self.points.values
+        for cost, layer, low, high in zip(costs, layers, left, right, strict=True):
+            if -np.inf < low < high < np.inf:
+                away = np.minimum(value(layer.low) - low, high - value(layer.high - 1))
+                cost += (layer.high - layer.low) * np.maximum(away, 0.0) ** 2
+        return costs
+
+    def bracket(self, cuts: Ints) -> Ints:
+        """Narrow where the cuts of the optimum are: from and to, for every layer.
+
+        Lloyd's algorithm leaves optimal cuts where they are, and keeps order: from cuts
+        none of which lies right of an optimal one it leads to such cuts again. So both
+        ends walk towards each other.
+
+        Parameters
+        ----------
+        cuts : ndarray of shape (2, n_layers)
+        """
+        noise = _ROUNDING * np.abs(self.points.sums[0]).max() * np.array([[-1], [1]])
+        for _ in range(_BRACKET):
+            moments = self.points.moments(cuts)
+            count, total = moments[:2, :, 1:] - moments[:2, :, :-1]
+            # what a cluster without points gets lies behind (before) the next point
+            mean = self.points.values(np.array([cuts[0, :-1], cuts[1, 1:] - 1]))
+            np.divide(total + noise, count, out=mean, where=count > 0)
+            middle = (mean[:, 1:] + mean[:, :-1]) / 2 + self.points.shift
+            inner = self.points.find(middle)
+            moved = cuts.copy()
+            np.maximum(cuts[0, 1:-1], inner[0], out=moved[0, 1:-1])
+            np.minimum(cuts[1, 1:-1], inner[1], out=moved[1, 1:-1])
+            if np.array_equal(moved, cuts):
+                break
+            cuts = moved
+        return cuts
+
     def costs(
         self, layers: list[Layer], forward: bool = True
     ) -> tuple[list[Floats], list[Links], list[Links]]:
         """Bound the cost from the start to every range (or from there to the end).
 
-        Going backward is going forward over the mirror image: positions and sums are
-        negated, and their order reversed. Returns the bounds, and for each range the
-        edge and the range that it is reached from.
+        The points inside a range count to the cost from the start. Going backward is
+        going forward over the mirror image: positions and sums are negated, and their
+        order reversed. Returns the bounds, and for each range the edge and the range
+        that it is reached from.
         """
         sizes = [len(layer.low) for layer in layers]
         value: list[Floats] = [np.full(size, np.inf) for size in sizes]
         via: list[Links] = [np.full(size, -1, dtype=np.int32) for size in sizes]
         origin: list[Links] = [np.zeros(size, dtype=np.int32) for size in sizes]
         value[0 if forward else self.last][:] = 0.0
+        inside = self.inside(layers)
         numbered = list(enumerate(self.edges))
         for number, edge in numbered if forward else reversed(numbered):
             a, b = (edge.source, edge.target)[:: 1 if forward else -1]
@@ -208,12 +201,14 @@ class Search:
             else:
                 ends = -layers[a].at_low[:, ::-1], -layers[b].at_high[:, ::-1]
                 reach = -layers[a].high[::-1], -layers[b].low[::-1]
-                before = value[a][::-1]
+                before = (value[a] + inside[a])[::-1]
             if edge.pinned:
                 best, source = self._cheapest_pinned(before, *ends, *reach)
             else:
                 best, source = cheapest_sources(before, *ends)
-            if not forward:
+            if forward:
+                best = best + inside[b]
+            else:
                 best, source = best[::-1], sizes[a] - 1 - source[::-1]
             better = best < value[b]
             value[b][better], via[b][better] = best[better], number
@@ -254,6 +249,23 @@ class Search:
         use = (moments[0] > 0) & ~np.array(pinned[::-1])
         return np.unique(moments[1, use] / moments[0, use])
 
+    def refined(
+        self, layers: list[Layer], keep: list[NDArray[np.bool_]], limit: int
+    ) -> list[Layer]:
+        """Drop the ranges that are not kept or need not be, and split the others."""
+        if not self.zero and all(kept.any() for kept in keep):
+            pairs = list(zip(layers, keep, strict=True))
+            ends = [(each.low[kept][0], each.high[kept][-1]) for each, kept in pairs]
+            for (layer, kept), *cut in zip(
+                pairs, *self.bracket(np.array(ends).T), strict=True
+            ):
+                kept &= (layer.high >= cut[0]) & (layer.low <= cut[1])
+        count = sum(int(np.count_nonzero(kept)) for kept in keep)
+        split = max(SPLIT, min(_RANGES, limit) // max(count, 1))
+        return [
+            layer.refined(kept, split) for layer, kept in zip(layers, keep, strict=True)
+        ]
+
     def run(self, limit: int) -> float:
         """Search until the optimum is proved or `limit` is reached; the lower bound."""
         layers = self.first_layers(limit)
@@ -266,10 +278,8 @@ class Search:
                 break
             after, _, _ = self.costs(layers, forward=False)
             bar = self.upper + self.tolerance
-            layers = [
-                layer.refined(a + b <= bar)
-                for layer, a, b in zip(layers, before, after, strict=True)
-            ]
+            keep = [a + b <= bar for a, b in zip(before, after, strict=True)]
+            layers = self.refined(layers, keep, limit)
             if sum(len(layer.low) for layer in layers) > limit:
                 layers = [layer.collapsed() for layer in layers]
                 _, via, origin = self.costs(layers)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sklc import selection
 from sklc.codes import Code
+from sklc.codes.base import descendants
 from sklc.layers import LayerInfo, Layers
 from sklc.ops.linalg import CONV_SCHEMES
 from sklc.schemes.validation import check_mu, check_option, check_weights
@@ -273,12 +274,5 @@ class MatrixScheme(Scheme):
 
 def all_schemes() -> list[type[Scheme]]:
     """Return every scheme class that can be made without arguments, however derived."""
-
-    def descend(kind: type[Scheme]) -> Iterator[type[Scheme]]:
-        for child in kind.__subclasses__():
-            if not inspect.isabstract(child):
-                yield child
-            yield from descend(child)
-
-    found = set(descend(Scheme))  # type: ignore[type-abstract]
-    return sorted(found, key=lambda kind: kind.__name__)
+    kinds = {kind for kind in descendants(Scheme) if not inspect.isabstract(kind)}
+    return sorted(kinds, key=lambda kind: kind.__name__)

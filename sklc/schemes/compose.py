@@ -207,7 +207,7 @@ class Additive(_Composition):
         The terms; `name` is how :meth:`set_params` and a grid search reach a scheme
         (``name__parameter``).
     max_sweeps : int, default=50
-    tol : float, default=1e-6
+    tol : float, default=1e-4
         Stop when a sweep lowers the objective by less than this, relatively.
 
     References
@@ -234,7 +234,7 @@ class Additive(_Composition):
         self,
         schemes: Sequence[tuple[str, Scheme]] = (),
         max_sweeps: int = 50,
-        tol: float = 1e-6,
+        tol: float = 1e-4,
     ) -> None:
         self.schemes = schemes
         self.max_sweeps = max_sweeps

@@ -48,7 +48,7 @@ def _is_finite(weight: Tensor) -> bool:
 
 def check_mu(mu: Any) -> None:
     """Raise unless `mu` is a positive finite number."""
-    if not isinstance(mu, Real) or not 0 < mu < math.inf:
+    if not _is_real(mu) or not 0 < mu < math.inf:
         msg = f"mu must be a positive finite number, got {mu!r}."
         raise ValueError(msg)
 
@@ -56,29 +56,21 @@ def check_mu(mu: Any) -> None:
 def check_int(owner: object, name: str, minimum: int) -> None:
     """Raise unless the parameter `name` of `owner` is an int of at least `minimum`."""
     value = getattr(owner, name)
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
+    if not _is_int(value) or value < minimum:
         raise _error(owner, name, value, f"an int of at least {minimum}")
 
 
-def check_real(
-    owner: object, name: str, minimum: float, *, strict: bool = False
-) -> None:
+def check_real(owner: object, name: str, minimum: float) -> None:
     """Raise unless the parameter is a finite real number of at least `minimum`."""
     value = getattr(owner, name)
-    low = isinstance(value, Real) and (value > minimum if strict else value >= minimum)
-    if isinstance(value, bool) or not low or not value < math.inf:
-        bound = f"above {minimum}" if strict else f"of at least {minimum}"
-        raise _error(owner, name, value, f"a finite number {bound}")
+    if not _is_real(value) or not minimum <= value < math.inf:
+        raise _error(owner, name, value, f"a finite number of at least {minimum}")
 
 
 def check_count(owner: object, name: str) -> None:
     """Raise unless the parameter is an int (a count) or a float (a fraction)."""
     value = getattr(owner, name)
-    if isinstance(value, Integral) and not isinstance(value, bool):
-        good = value >= 0
-    else:
-        good = isinstance(value, Real) and not isinstance(value, bool)
-        good = good and 0.0 <= value <= 1.0
+    good = value >= 0 if _is_int(value) else _is_real(value) and 0.0 <= value <= 1.0
     if not good:
         wanted = (
             "an int of at least 0 (a count) or a float from 0.0 to 1.0 (a fraction)"
@@ -98,6 +90,14 @@ def check_bool(owner: object, name: str) -> None:
     value = getattr(owner, name)
     if not isinstance(value, bool):
         raise _error(owner, name, value, "True or False")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _error(owner: object, name: str, value: Any, wanted: str) -> ValueError:
