@@ -96,8 +96,7 @@ def compress(net: NeuralNetClassifier, scheme: Scheme, max_iter: int) -> LCCompr
     return LCCompressor(
         FrozenEstimator(net),
         scheme,
-        l_step=NetLStep(epochs=1, lr_decay=0.97),
-        mu_factor=1.3,
+        l_step=NetLStep(epochs=2, lr_decay=0.97),
         max_iter=max_iter,
         random_state=0,
     )
@@ -135,6 +134,7 @@ def main() -> None:
         "--figure", default="digits.png", help="where to save the figure"
     )
     options = parser.parse_args()
+    torch.set_num_threads(1)  # faster for so small a net
 
     X, y = load_digits(return_X_y=True)
     X = (X / 16 - 0.3).astype("float32")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sklc.schemes.base import Scheme
 
 #: The automatic first pull, as a fraction of the curvature of the loss.
-START = 0.1
+START = 0.3
 
 
 def exponential(mu_init: float, mu_factor: float) -> Callable[[Iterate], float]:
@@ -29,7 +29,7 @@ def automatic_mu(learner: "Learner", scheme: "Scheme") -> float:
     The pull must be weak at first, compared with the curvature of the loss along the
     compression: then training decides where the weights go. That curvature is measured
     by direct compression, :math:`2\,(L(\Delta) - L(w)) / \|w - \Delta\|^2`, and the
-    first pull is a tenth of it. Multiplying the loss by a constant multiplies it alike.
+    first pull is 0.3 of it. Multiplying the loss by a constant multiplies it alike.
 
     Schemes with a penalty compress as `mu` tells them, so that is set first by the
     curvature towards zero weights.
