@@ -123,6 +123,12 @@ def draw(rows: list[tuple], reference_error: float, path: str) -> None:
         ylabel="test error (%)",
         title="Direct compression (open) and the LC algorithm (filled)",
     )
+    for axis, ticks in (
+        (axes.xaxis, (2, 5, 10, 20, 50)),
+        (axes.yaxis, (2, 5, 10, 20, 50)),
+    ):
+        axis.set_ticks(ticks, labels=ticks)
+        axis.set_ticks([], minor=True)
     axes.legend(fontsize=8, ncols=2)
     figure.savefig(path, dpi=150)
 

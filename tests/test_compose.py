@@ -1,5 +1,6 @@
 """Schemes made of schemes: which weights, which parameters, which sums."""
 
+import itertools
 import pickle
 
 import pytest
@@ -587,6 +588,77 @@ def test_sweeps_stop_when_they_gain_too_little():
     assert 3 < sweeps(max_sweeps=1000, tol=1e-6) < 1000
 
 
+def counted(scheme):
+    """Return a scheme like this one, and the list that its C steps grow."""
+    solved = []
+
+    class Spy(type(scheme)):
+        def _solve(self, *args):
+            solved.append(1)
+            return super()._solve(*args)
+
+    return Spy(**scheme.get_params()), solved
+
+
+def test_sweeps_stop_at_the_relative_gain_of_the_whole_objective():
+    weights, mu = draw({"w": (8, 10)}, torch.float64), 0.3
+    few, solved = counted(PenaltyL1Pruning(alpha=0.05))
+    scheme = Additive([("few", few), ("low", LowRank(2))], max_sweeps=1, tol=0.0)
+    start = scheme.compress(weights, mu)
+    found = [
+        objective(scheme, scheme.compress(weights, mu, start), weights, mu)
+        for scheme.max_sweeps in (1, 2, 3, 4)
+    ]
+    gains = [(one - two) / one for one, two in itertools.pairwise(found)]
+    assert gains == sorted(gains, reverse=True) and gains[-1] > 0
+    for gain, sweeps in zip(gains, (2, 3, 4), strict=True):
+        for tol, expected in (1.001 * gain, sweeps), (0.999 * gain, sweeps + 1):
+            solved.clear()
+            scheme.set_params(max_sweeps=sweeps + 1, tol=tol)
+            scheme.compress(weights, mu, start)
+            assert len(solved) == expected
+
+
+def test_sweeps_that_gain_nothing_stop_at_any_tolerance():
+    few, solved = counted(ConstraintL0Pruning(3))
+    scheme = Additive([("few", few)], max_sweeps=100, tol=0.0)
+    scheme.compress({"w": torch.zeros(4, 5)}, mu=1.0)
+    assert len(solved) == 2
+
+
+def test_sweeps_are_judged_beyond_the_range_of_the_weights():
+    weights = {"w": torch.full((8, 8), 3e4, dtype=torch.float16)}
+    few, solved = counted(ConstraintL0Pruning(3))
+    scheme = Additive([("few", few)], max_sweeps=100, tol=1e9)
+    scheme.compress(weights, mu=1.0)
+    assert len(solved) == 2, "the norm of what is left is no float16"
+
+
+def test_a_sum_hands_the_layers_and_the_weights_to_its_terms():
+    weights = draw({"a.weight": (6, 8)}, torch.float64)
+    layers = uses(weights, 3.0)
+    ranks = RankSelection(alpha=0.01, criterion="flops")
+    scheme = Additive([("ranks", ranks), ("few", ConstraintL0Pruning(2))])
+    theta = scheme.compress(weights, 1.0, layers=layers)
+    theta = scheme.compress(weights, 1.0, theta, layers)
+    terms = {"a.weight": theta["a.weight"].terms["ranks"]}
+    assert scheme.cost(theta, weights, layers) == ranks.cost(terms, weights, layers)
+    normalized = RankSelection(alpha=0.5, normalize=True)
+    sums = {"a.weight": Sum({"ranks": LowRank(1).compress(weights, 1.0)["a.weight"]})}
+
+    class Rescaled(RankSelection):
+        """One that a sum does not refuse."""
+
+        rescales_distortion = False
+
+    free = Rescaled(**normalized.get_params())
+    expected = 0.5 * 14 * float(weights["a.weight"].square().sum())
+    cost = Additive([("ranks", free)]).cost(sums, weights)
+    assert cost == pytest.approx(expected, rel=1e-12)
+    again = Additive([("ranks", free)]).compress(weights, 1.0, sums)
+    assert list(again) == ["a.weight"]
+
+
 def test_a_sum_does_not_depend_on_the_order_of_the_layers():
     weights = draw({"a": (4, 5), "b": (3, 6)}, torch.float64)
     scheme = Additive([("codes", ScaledTernaryQuantization()), ("low", LowRank(1))])
@@ -643,9 +715,10 @@ def test_a_term_that_covered_other_weights_is_no_warm_start():
     assert torch.allclose(found, expected, rtol=0, atol=1e-12)
 
 
-def test_a_warm_start_that_fits_is_used():
+@pytest.mark.parametrize("shape", [(6, 8), (48,)], ids=str)
+def test_a_warm_start_that_fits_is_used(shape):
     # cold, the two terms stop at a worse sum than the one that made these weights
-    weights = draw({"w": (6, 8)}, torch.float64)
+    weights = draw({"w": shape}, torch.float64)
     scheme = Additive(
         [("codes", AdaptiveQuantization(2)), ("few", ConstraintL0Pruning(5))],
         max_sweeps=1,

@@ -1,11 +1,14 @@
 """The parts of the branch and bound of kmeans_1d, each by what it promises."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
 from sklc.ops import kmeans1d as ops
 from sklc.ops import points as ops_points
+from sklc.ops import search as search_module
 from sklc.ops.kmeans1d import EXACT_LIMIT, _already_clustered, _spread, kmeans_1d
 from sklc.ops.points import Points
 from sklc.ops.ranges import Edge, Layer, edges
@@ -76,6 +79,12 @@ def test_find_takes_thresholds_at_the_ends_of_the_dtype(device):
     points = points_of(torch.tensor([-largest, 1.0, largest], device=device))
     thresholds = np.array([-1e300, -largest, -3e38, 3e38, largest])
     assert points.find(thresholds).tolist() == [0, 0, 1, 2, 2]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_find_takes_thresholds_beyond_the_dtype(dtype, device):
+    points = points_of(torch.tensor([-1.0, 1.0], dtype=dtype, device=device))
+    assert points.find(np.array([-1e300, 0.0, 1e300])).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -298,6 +307,267 @@ def test_the_best_path_has_the_centres_of_the_optimum(x, k, zero, n_zeros):
     assert len(centers) <= k - zero
     assert (np.diff(centers) > 0).all()
     assert search.upper == pytest.approx(value[-1][0], rel=1e-12, abs=1e-11)
+
+
+# ---- what the points inside a range cost ----
+
+
+def layers_of(search, *ranges):
+    """Make layers of (low, high) pairs."""
+    pairs = [np.array(layer, dtype=int).reshape(-1, 2) for layer in ranges]
+    return [Layer(search.points, pair[:, 0], pair[:, 1]) for pair in pairs]
+
+
+@pytest.mark.parametrize(
+    ("x", "ranges", "costs"),
+    [
+        # centres at most 2.8 before, at least 6.8 after: 4 is 1.2 away, 5 is 1.8 away
+        ([0.0, 0.0, 4.0, 5.0, 5.0, 10.0, 10.0], [(2, 5)], [3 * 1.2**2]),
+        ([0.0, 0.0, 5.0, 5.0, 6.0, 10.0, 10.0], [(2, 5)], [3 * 1.2**2]),
+        ([0.0, 0.0, 4.0, 5.0, 5.0, 10.0, 10.0], [(2, 3), (4, 5)], [1.2**2, 1.8**2]),
+        ([0.0, 0.0, 4.0, 5.0, 5.0, 10.0, 10.0], [(2, 2)], [0.0]),
+        ([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [(1, 5)], [0.0]),  # some may be centres
+        ([0.0, 0.0, 4.0, 10.0, 10.0], [(0, 3)], [0.0]),  # it touches the first layer
+        ([0.0, 0.0, 4.0, 10.0, 10.0], [(2, 5)], [0.0]),  # or the last
+    ],
+)
+@pytest.mark.parametrize("centred", [False, True])
+def test_points_inside_a_range_cost_the_way_to_the_nearest_centres(
+    x, ranges, costs, centred
+):
+    search = Search(points_of(x, centred), 2, False, 0)
+    layers = layers_of(search, [(0, 0)], ranges, [(len(x), len(x))])
+    found = search.inside(layers)
+    assert found[0].tolist() == found[2].tolist() == [0.0]
+    np.testing.assert_allclose(found[1], costs, rtol=1e-12)
+
+
+def test_points_inside_a_range_beside_the_zeros_cost_the_way_to_zero():
+    search = Search(points_of([0.0, 0.0, 2.0, 3.0, 10.0, 10.0]), 2, True, 0)
+    found = search.inside(layers_of(search, [(0, 0)], [(2, 4)], [], [(6, 6)]))
+    assert [cost.tolist() for cost in found] == [[0.0], [2 * 2.0**2], [], [0.0]]
+
+    search = Search(points_of([-10.0, -10.0, -3.0, -2.0, 0.0, 0.0]), 2, True, 0)
+    found = search.inside(layers_of(search, [(0, 0)], [], [(2, 4)], [(6, 6)]))
+    assert [cost.tolist() for cost in found] == [[0.0], [], [2 * 2.0**2], [0.0]]
+
+
+def paths(search, layers, at=0, start=0):
+    """List the clusters (edge, from, to) of all paths through single positions."""
+    if at == search.last:
+        yield []
+    for edge in search.edges:
+        if edge.source == at:
+            target = layers[edge.target]
+            for low, high in zip(target.low, target.high, strict=True):
+                for stop in range(max(low, start), high + 1):
+                    for rest in paths(search, layers, edge.target, stop):
+                        yield [(edge, start, stop), *rest]
+
+
+LUMPS = np.array([-9.0, -8.8, -8.1, -5.0, -1.2, -0.7, 0.1, 0.9, 4.0, 8.0, 8.5, 8.6])
+WINDOWS = {
+    "apart": [[(2, 3), (4, 4)], [(7, 8), (9, 9)]],
+    "wide": [[(1, 4)], [(6, 11)]],
+    "touching": [[(2, 3), (4, 6)], [(6, 9)]],
+    "overlapping": [[(2, 7)], [(5, 9)]],
+}
+
+
+@pytest.mark.parametrize("windows", WINDOWS.values(), ids=WINDOWS)
+@pytest.mark.parametrize("zeros_at", [None, 0, 1, 2, "any"])
+def test_points_inside_a_range_never_cost_more_than_in_any_clustering(
+    windows, zeros_at
+):
+    zero = zeros_at is not None
+    search = Search(points_of(LUMPS), 3, zero, 0)
+    first, second = windows
+    middle = {
+        None: [first, second],
+        0: [first, [], second, []],
+        1: [[], first, second, []],
+        2: [[], first, [], second],
+        "any": [first, first, second, second],
+    }[zeros_at]
+    layers = layers_of(search, [(0, 0)], *middle, [(12, 12)])
+    inside = search.inside(layers)
+
+    for path in paths(search, layers):
+        if any(start == stop for _, start, stop in path):
+            continue
+        error = np.concatenate(
+            [
+                LUMPS[start:stop] - (0.0 if edge.pinned else LUMPS[start:stop].mean())
+                for edge, start, stop in path
+            ]
+        )
+        for edge, _, cut in path:
+            layer = layers[edge.target]
+            at = np.flatnonzero((layer.low <= cut) & (cut <= layer.high))[0]
+            spent = (error[layer.low[at] : layer.high[at]] ** 2).sum()
+            assert inside[edge.target][at] <= spent + 1e-12
+
+
+# ---- where the cuts of the optimum are ----
+
+DRAWS = {
+    "heavy tailed": X,
+    "offset": 1e6 + X,
+    "gaussian": np.sort(np.random.default_rng(5).standard_normal(300)),
+    "uniform": np.sort(np.random.default_rng(6).uniform(1, 2, 120)),
+    "lumps": np.sort(np.random.default_rng(7).normal(0, 0.1, 40) + np.arange(40) % 4),
+}
+
+
+def optimal_cuts(x, k):
+    """Compute the cuts of the optimum by the exact costs of all positions."""
+    search = Search(points_of(x, centred=True), k, False, 0)
+    every = np.arange(len(x) + 1)
+    layers = [Layer(search.points, at, at) for at in (every[:1], every, every[-1:])]
+    _, _, origin = search.costs([layers[0], *layers[1:2] * (k - 1), layers[2]])
+    cuts = [len(x)]
+    for layer in range(k, 0, -1):
+        cuts.append(int(origin[layer][cuts[-1] if layer < k else 0]))
+    return np.array(cuts[::-1])
+
+
+def everywhere(n, k):
+    """Say that all but the first and the last cut may be anywhere."""
+    return np.array([[0] * k + [n], [0] + [n] * k])
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+@pytest.mark.parametrize("name", DRAWS)
+def test_a_bracket_contains_the_optimal_cuts(name, k):
+    x = DRAWS[name]
+    search = Search(points_of(x, centred=True), k, False, 0)
+    best = optimal_cuts(x, k)
+    start = everywhere(len(x), k)
+
+    low, high = search.bracket(start)
+
+    assert (low <= best).all()
+    assert (best <= high).all()
+    assert search.bracket(np.array([best, best])).tolist() == [best.tolist()] * 2
+    assert start.tolist() == everywhere(len(x), k).tolist()
+
+
+def test_a_bracket_closes_on_lumps_from_near_and_narrows_uniform_points():
+    x = DRAWS["lumps"]
+    search = Search(points_of(x, centred=True), 4, False, 0)
+    near = np.array([[0, 7, 16, 26, 40], [0, 14, 23, 33, 40]])
+    assert search.bracket(near).tolist() == [[0, 10, 20, 30, 40]] * 2
+
+    search = Search(points_of(np.arange(120.0), centred=True), 2, False, 0)
+    assert search.bracket(everywhere(120, 2)).tolist() == [[0, 59, 120], [0, 61, 120]]
+
+
+def walked(x, cuts, noise, side):
+    """Move cuts by Lloyd's algorithm, to the right (side 1) or the left (-1) only."""
+    cuts = list(cuts)
+    while True:
+        means = []
+        for start, stop in itertools.pairwise(cuts):
+            if start < stop:
+                shift = noise / (stop - start)
+                means.append(x[start:stop].mean() - side * shift)
+            else:
+                means.append(x[min(start, len(x) - 1)] if side > 0 else x[stop - 1])
+        middle = [sum(pair) / 2 for pair in itertools.pairwise(means)]
+        inner = [int((x < value).sum()) for value in middle]
+        choose = max if side > 0 else min
+        moved = [choose(pair) for pair in zip(cuts[1:-1], inner, strict=True)]
+        moved = [cuts[0], *moved, cuts[-1]]
+        if moved == cuts:
+            return cuts
+        cuts = moved
+
+
+@pytest.mark.parametrize("rounding", [1e-13, 1e-2, 0.3])
+@pytest.mark.parametrize("k", [2, 3, 5])
+@pytest.mark.parametrize("name", [name for name in DRAWS if name != "offset"])
+def test_both_ends_of_a_bracket_walk_by_lloyds_algorithm(
+    name, k, rounding, monkeypatch
+):
+    monkeypatch.setattr(search_module, "_ROUNDING", rounding)
+    x = DRAWS[name] - DRAWS[name].mean()
+    search = Search(points_of(x), k, False, 0)
+    before = [abs(x[:at].sum()) for at in range(0, len(x) + 1, 4)]
+    noise = rounding * max(before)  # more of it stops both ends earlier
+    low, high = everywhere(len(x), k)
+
+    found = search.bracket(np.array([low, high]))
+
+    assert found[0].tolist() == walked(x, low, noise, 1)
+    assert found[1].tolist() == walked(x, high, noise, -1)
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+@pytest.mark.parametrize("name", DRAWS)
+def test_refining_layers_never_drops_the_optimal_cuts(name, k):
+    x = DRAWS[name]
+    search = Search(points_of(x, centred=True), k, False, 0)
+    best, low = optimal_cuts(x, k), np.arange(0, len(x) + 1, 13)
+    layer = Layer(search.points, low, np.append(low[1:] - 1, len(x)))
+    ends = layers_of(search, [(0, 0)], [(len(x), len(x))])
+    layers = [ends[0], *[layer] * (k - 1), ends[1]]
+
+    n_positions = [len(x) + 1] * (k - 1)
+    for _ in range(3):
+        keep = [np.ones(len(each.low), dtype=bool) for each in layers]
+        layers = search.refined(layers, keep, 1)
+        for cut, each in zip(best, layers, strict=True):
+            assert ((each.low <= cut) & (cut <= each.high)).any()
+        sizes = [int((each.high - each.low + 1).sum()) for each in layers[1:-1]]
+        assert all(np.array(sizes) <= n_positions)
+        n_positions = sizes
+    low, high = search.bracket(everywhere(len(x), k))
+    assert all(each.single for each in layers)
+    for first, last, each in zip(low, high, layers, strict=True):
+        assert each.low.tolist() == list(range(first, last + 1))
+
+
+def test_refining_layers_begins_the_bracket_at_the_ranges_kept():
+    x = DRAWS["lumps"]
+    search = Search(points_of(x, centred=True), 4, False, 0)
+    low = np.arange(0, 40, 3)
+    layer = Layer(search.points, low, np.append(low[1:] - 1, 40))
+    ends = layers_of(search, [(0, 0)], [(40, 40)])
+    keep = [np.abs(low + 1 - at) <= 5 for at in (10, 20, 30)]
+    keep = [np.array([True]), *keep, np.array([True])]
+
+    finer = search.refined([ends[0], layer, layer, layer, ends[1]], keep, 1)
+
+    assert [each.low.tolist() for each in finer] == (
+        [[0], [9, 10, 11], [18, 19, 20], [30, 31, 32], [40]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("ranges", "limit", "pieces"),
+    [(64, 10**6, 12), (10**6, 64, 12), (19, 19, 4), (64, 1, 4), (25, 10**6, 5)],
+)
+def test_few_ranges_are_split_into_more(ranges, limit, pieces, monkeypatch):
+    monkeypatch.setattr(search_module, "_RANGES", ranges)
+    search = Search(points_of(np.arange(400.0)), 2, True, 0)
+    wide = [(0, 99), (100, 199), (200, 299)]
+    layers = layers_of(search, [(0, 0)], wide, wide, [(400, 400)])
+    keep = [np.array([True]), np.array([True, False, True])]
+    keep += [np.array([False, True, False]), np.array([True])]
+
+    finer = search.refined(layers, keep, limit)
+
+    assert [len(each.low) for each in finer] == [1, 2 * pieces, pieces, 1]
+    assert finer[2].low[0] == 100
+    assert finer[2].high[-1] == 199
+
+
+def test_refining_goes_on_where_a_layer_keeps_nothing():
+    search = Search(points_of(X, centred=True), 3, False, 0)
+    layers = layers_of(search, [(0, 0)], [(0, 41)], [(0, 41)], [(41, 41)])
+    keep = [np.array([True]), np.array([False]), np.array([True]), np.array([True])]
+    finer = search.refined(layers, keep, 1)
+    assert [len(each.low) for each in finer] == [1, 0, 4, 1]
 
 
 # ---- Lloyd's algorithm ----

@@ -68,8 +68,8 @@ def kmeans_1d(
     limit : int, default=None
         Cut positions that the search may hold. By default :data:`EXACT_LIMIT` where
         ``n * k`` (twice that with a pinned zero) is within it, so that the result is
-        exact; otherwise ``n / 8`` but at
-        least 2^19, which bounds the memory and most often suffices.
+        exact; otherwise ``n / 8`` but at least 2^19, which bounds the memory and most
+        often suffices.
 
     Returns
     -------
@@ -81,8 +81,8 @@ def kmeans_1d(
     -----
     Time ``O(n log n)`` for the sort, and next to nothing beyond it where the search
     closes fast, as it does on weights of nets; ``O(n k log n)`` at worst below the
-    limit. Memory: the sorted copy, a quarter of it for sums, and 100 bytes per cut
-    position held.
+    limit. Memory: the sorted copy, two float64 for every 4 points for sums (as much as
+    a float32 copy), and 100 bytes per cut position held.
     """
     n = x.numel()
     positions = (n + 1) * (2 * k if zero else k)
