@@ -8,6 +8,7 @@ import torch
 from scipy.optimize import minimize
 
 from sklc.codes import decompress
+from sklc.layers import LayerInfo
 from sklc.loop import Iterate, Layout, direct_compression, learning_compression
 from sklc.lstep import Learner
 from sklc.record import Record
@@ -203,6 +204,26 @@ def test_two_steps_are_those_of_the_paper():
         assert iterate.mu == pytest.approx(mu, rel=1e-15)
         gap = np.linalg.norm(w - delta) / np.linalg.norm(w)
         assert iterate.gap == pytest.approx(gap, rel=1e-8)
+
+
+def test_a_c_step_starts_from_the_last_one_and_knows_the_layers():
+    calls = []
+    known = {"w": LayerInfo(uses=3.0)}
+
+    class Known(Quadratic):
+        def layers(self):
+            return known
+
+    class Spy(ConstraintL0Pruning):
+        def compress(self, weights, mu, theta=None, layers=None):
+            calls.append((theta, layers))
+            return super().compress(weights, mu, theta, layers)
+
+    iterates = collect(Known(*random_quadratic(1)), Spy(kappa=3), 2)
+    starts = [None, iterates[0].theta, iterates[1].theta]
+    for (theta, layers), start in zip(calls, starts, strict=True):
+        assert theta is start
+        assert layers is known
 
 
 def test_without_multipliers_it_is_the_quadratic_penalty_method():

@@ -356,6 +356,20 @@ def test_of_ranks_that_tie_the_smallest_is_taken():
     assert RankSelection(alpha=1.0).compress(weights, mu=6.01)["w"].rank == 1
 
 
+def test_prices_of_ranks_are_compared_in_double_precision():
+    weights = {"w": torch.diag(torch.tensor([2.0] + [0.0] * 5, dtype=torch.float64))}
+    mu = 0.6  # keeping the value costs 0.1 * 12 and saves mu/2 4: a tie
+    scheme = RankSelection(alpha=0.1)
+    assert scheme.compress(weights, mu * (1 - 1e-9))["w"].rank == 0
+    assert scheme.compress(weights, mu * (1 + 1e-9))["w"].rank == 1
+
+
+def test_factors_as_large_as_the_weight_are_not_made():
+    weights = {"w": torch.diag(torch.tensor([3.0, 2.0, 0.0, 0.0]))}
+    code = RankSelection(alpha=1e-3).compress(weights, mu=1.0)["w"]
+    assert isinstance(code, Dense), "two factors of 4 x 2 are 16 numbers too"
+
+
 DISTINCT = {
     "one value": [2.5, 2.5, 2.5],
     "three values": [1.0, -4.0, 0.1, 1.0, 0.1],
@@ -490,6 +504,29 @@ def test_the_l1_norm_is_kept_up_to_four_units_of_rounding(dtype):
     dense = ConstraintL1Pruning(123.0).compress(weights, mu=1.0)["w"].dense()
     norm = float(dense.double().abs().sum())
     assert norm == pytest.approx(123.0, rel=4 * torch.finfo(dtype).eps)
+
+
+def test_a_small_l1_ball_is_kept_although_its_threshold_is_rounded():
+    weight = 0.9 + draw({"w": (50,)}, torch.float64)["w"] * 1e-13
+    for kappa in (1e-13, 3e-13, 1e-12):
+        dense = ConstraintL1Pruning(kappa).compress({"w": weight}, mu=1.0)["w"].dense()
+        norm = math.fsum(dense.abs().tolist())
+        assert 0 < norm <= kappa * (1 + 4 * torch.finfo(torch.float64).eps)
+
+
+def test_the_l1_ball_ends_at_four_units_of_rounding():
+    eps = torch.finfo(torch.float64).eps
+    inside, outside = (
+        {"w": Dense(torch.tensor([1 + n * eps], dtype=torch.float64))} for n in (4, 5)
+    )
+    assert ConstraintL1Pruning(1.0).cost(inside) == 0.0
+    assert ConstraintL1Pruning(1.0).cost(outside) == math.inf
+
+
+def test_l1_norms_may_exceed_the_range_of_the_weights():
+    theta = {"w": Dense(torch.full((100,), 1000.0, dtype=torch.float16))}
+    assert ConstraintL1Pruning(1e5).cost(theta) == 0.0
+    assert PenaltyL1Pruning(0.5).cost(theta) == 5e4
 
 
 def test_the_thresholds_are_those_of_the_formulas():

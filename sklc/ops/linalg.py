@@ -50,14 +50,16 @@ class SVD:
     Parameters
     ----------
     matrix : Tensor of shape (m, n)
+    rank : int, default=None
+        The largest rank to truncate to, if it is known: fewer vectors are faster.
 
     Attributes
     ----------
     values : Tensor of shape (min(m, n),), float64
-        Singular values, in decreasing order.
+        Singular values, in decreasing order; at least the first `rank` of them.
     """
 
-    def __init__(self, matrix: Tensor) -> None:
+    def __init__(self, matrix: Tensor, rank: int | None = None) -> None:
         self.dtype = matrix.dtype
         matrix = computable(matrix.detach())
         if matrix.device.type == "mps":  # no float64 there
@@ -69,7 +71,7 @@ class SVD:
             self.wide = True
             return
         double = matrix.double() if self.wide else matrix.double().T
-        square, vectors = _eigh(double)
+        square, vectors = _eigh(double, rank)
         self.values = square.clamp_(min=0).sqrt_()
         self._left = vectors
 
@@ -85,7 +87,7 @@ class SVD:
         basis = self._left[:, :rank]
         matrix = self.matrix if self.wide else self.matrix.T
         # projecting the matrix keeps the optimum, whatever the rounding of the values
-        other = basis.T @ matrix.to(basis.dtype)
+        other = basis.T.to(matrix.dtype) @ matrix
         root = self.values[:rank].sqrt()
         safe = torch.where(root > 0, root, 1.0)
         left, right = basis * root, other / safe.unsqueeze(1)
@@ -94,12 +96,19 @@ class SVD:
         return left.to(self.dtype).contiguous(), right.to(self.dtype).contiguous()
 
 
-def _eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
+def _eigh(matrix: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
     """Return eigenvalues, decreasing, and eigenvectors of ``matrix @ matrix.T``."""
     if matrix.is_cpu:
         gram = scipy.linalg.blas.dsyrk(1.0, matrix.numpy().T, trans=True, lower=True)
+        n = len(gram)
+        # a few of the vectors are faster found alone, many are faster found with all
+        few = rank is not None and rank < n // 4
         values, vectors = scipy.linalg.eigh(
-            gram, driver="evd", overwrite_a=True, check_finite=False
+            gram,
+            driver="evr" if few else "evd",
+            subset_by_index=[n - max(rank or 0, 1), n - 1] if few else None,
+            overwrite_a=True,
+            check_finite=False,
         )
         values, vectors = torch.from_numpy(values), torch.from_numpy(vectors)
     else:

@@ -66,7 +66,7 @@ class LowRank(MatrixScheme):
         rank = count(self.rank, full)
         if rank == full:
             return Dense(weight.clone())
-        left, right = SVD(matrix).truncate(rank)
+        left, right = SVD(matrix, rank).truncate(rank)
         return Factored(left, right, tuple(weight.shape), self.conv_scheme)
 
     def _feasible(self, theta: Mapping[str, Code]) -> bool:
