@@ -836,7 +836,7 @@ def test_an_unknown_kind_of_stream_is_an_error_that_lists_the_known():
     with pytest.raises(
         ValueError,
         match=r"^Unknown kind of stream 'Huffman', expected one "
-        r"of Floats, Indices, Positions: .*upgrade sklc\.$",
+        r"of .*Floats, Indices, Positions: .*upgrade sklc\.$",
     ):
         unpack(header, arrays)
 

@@ -217,13 +217,13 @@ def _shrunk(
         [row > value for row, value in zip(magnitude, thresholds, strict=True)]
     )
     code = Sparse.of(rows, keep)
-    counts = keep.sum(1)
-    shift = torch.tensor(thresholds, dtype=torch.float64).to(rows.device)
-    values = code.values.double()
-    shrunk = values.abs().sub_(shift.repeat_interleave(counts)).clamp_(min=0)
-    if radius < math.inf:
-        norms = torch.stack([part.sum() for part in shrunk.split(counts.tolist())])
-        factor = torch.where((shift > 0) & (norms > radius), radius / norms, 1.0)
-        shrunk *= factor.repeat_interleave(counts)
-    shrunk.copysign_(values)
-    return Sparse(shrunk.to(rows.dtype), code.index, code.size)
+    counts = keep.sum(1).tolist()
+    values = torch.empty_like(code.values)
+    for kept, out, threshold in zip(
+        code.values.split(counts), values.split(counts), thresholds, strict=True
+    ):
+        shrunk = kept.abs().double().sub_(threshold).clamp_(min=0)
+        if threshold > 0 and (norm := float(shrunk.sum())) > radius:
+            shrunk *= radius / norm
+        out.copy_(shrunk.copysign_(kept))
+    return Sparse(values, code.index, code.size)
