@@ -79,8 +79,10 @@ MEMORY, POSITION_BYTES = 6.0, 100
 
 def numpy_l0(w: Array, kappa: int) -> Array:
     magnitude = np.abs(w)
-    least = np.partition(magnitude, len(w) - kappa)[len(w) - kappa]
-    return np.where(magnitude >= least, w, np.float32(0))
+    magnitude.partition(len(w) - kappa)
+    least = magnitude[len(w) - kappa]
+    np.abs(w, out=magnitude)
+    return w * (magnitude >= least)
 
 
 def numpy_l1(w: Array, radius: float) -> Array:

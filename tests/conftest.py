@@ -1,6 +1,11 @@
 """Fixtures of all tests."""
 
+import os
 import random
+
+# tensors are tiny here: threads would only wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sklc.codes.base import Code
 from sklc.codes.streams import Floats, Positions, Stream
+from sklc.ops.sorting import pick
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +32,8 @@ class Sparse(Code):
     @classmethod
     def of(cls, weight: Tensor, keep: Tensor) -> Self:
         """Keep the entries of `weight` where the mask `keep` of its shape is true."""
-        index = keep.reshape(-1).nonzero().squeeze(1)
-        values = weight.reshape(-1)[index]
-        if weight.numel() < 1 << 31:
-            index = index.int()
+        dtype = torch.int32 if weight.numel() < 1 << 31 else torch.int64
+        values, index = pick(weight.reshape(-1), keep.reshape(-1), dtype)
         return cls(values, index, tuple(weight.shape))
 
     @property
@@ -49,6 +48,8 @@ class Sparse(Code):
         return {"values": Floats(self.values), "index": Positions(self.index)}
 
     def split(self, shapes: Sequence[torch.Size]) -> list[Self]:
+        if len(shapes) == 1:
+            return [type(self)(self.values, self.index, tuple(shapes[0]))]
         sizes = torch.tensor([shape.numel() for shape in shapes])
         ends = sizes.cumsum(0)
         at = torch.searchsorted(

@@ -4,8 +4,14 @@ NumPy's vectorised ``sort`` and ``partition`` are some fifteen times faster than
 on a CPU, and work on the memory of the tensor itself.
 """
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
+
+_PIECE = 1 << 15  # numbers that stay in a cache
+_FEW = 32  # thresholds that are compared with, one after the other
 
 
 def computable(x: Tensor) -> Tensor:
@@ -17,10 +23,18 @@ def sort(x: Tensor) -> Tensor:
     """Return a copy of `x`, each row (last axis) sorted in increasing order."""
     x = computable(x)
     if x.is_cpu:
-        out = x.detach().clone(memory_format=torch.contiguous_format)
-        out.numpy().sort(axis=-1)
-        return out
+        return torch.from_numpy(np.sort(x.detach().numpy()))
     return x.sort(dim=-1).values
+
+
+def array(x: Tensor) -> Any:
+    """Return a CPU tensor as a NumPy array on its memory, and any other as it is.
+
+    Code for one is code for both where they share operators. NumPy's stay in one
+    thread: waking others, and waiting for them where the machine is busy, takes longer
+    than they save.
+    """
+    return x.detach().numpy() if x.is_cpu else x
 
 
 def kth_largest(x: Tensor, k: int) -> Tensor:
@@ -29,7 +43,6 @@ def kth_largest(x: Tensor, k: int) -> Tensor:
     Parameters
     ----------
     x : Tensor of shape (g, n)
-        A scratch tensor: on a CPU its rows come back reordered.
     k : int
 
     Returns
@@ -38,6 +51,47 @@ def kth_largest(x: Tensor, k: int) -> Tensor:
     """
     n = x.shape[-1]
     if x.is_cpu:
-        x.numpy().partition(n - k, axis=-1)
-        return x[:, n - k].unsqueeze(1)
+        return torch.from_numpy(np.partition(array(x), n - k)[:, n - k, None])
     return x.kthvalue(n - k + 1, dim=-1, keepdim=True).values
+
+
+def above(x: Tensor, threshold: float) -> Any:
+    """Return the mask, of NumPy or torch, of the magnitudes above a threshold."""
+    return abs(array(x)) > min(threshold, torch.finfo(x.dtype).max)
+
+
+def pick(x: Tensor, mask: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return the entries of `x` (n,) where a mask is true, and their positions."""
+    if not x.is_cpu:
+        index = mask.nonzero().squeeze(1).to(dtype)
+        return x.index_select(0, index), index
+    flags = mask.numpy()
+    size = int(np.count_nonzero(flags))
+    values, index = x.new_empty(size), torch.empty(size, dtype=dtype)
+    bits = torch.int16 if x.dtype == torch.bfloat16 else x.dtype  # NumPy has no other
+    source, target, into = (
+        x.view(bits).numpy(),
+        values.view(bits).numpy(),
+        index.numpy(),
+    )
+    stop = 0
+    for first in range(0, len(flags), _PIECE):
+        here = slice(first, first + _PIECE)
+        found = np.flatnonzero(flags[here])
+        start, stop = stop, stop + len(found)
+        target[start:stop] = source[here][found]
+        np.add(found, first, out=into[start:stop], casting="unsafe")
+    return values, index
+
+
+def count_below(x: Tensor, thresholds: Tensor) -> Tensor:
+    """Return for each entry of `x` (n,) how many increasing thresholds are below it."""
+    if not x.is_cpu or len(thresholds) > _FEW:
+        return torch.bucketize(x, thresholds, out_int32=True)
+    values, limits = x.numpy(), thresholds.numpy()
+    out = np.zeros(len(x), dtype=np.uint8)
+    for first in range(0, len(x), _PIECE):
+        here = slice(first, first + _PIECE)
+        for limit in limits:
+            out[here] += values[here] > limit
+    return torch.from_numpy(out)

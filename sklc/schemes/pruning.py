@@ -8,8 +8,8 @@ from torch import Tensor
 
 from sklc.codes import Code, Sparse
 from sklc.layers import Layers
-from sklc.ops.projections import l1_threshold, largest
-from sklc.ops.sorting import computable
+from sklc.ops.projections import l1_threshold, shrink, top
+from sklc.ops.sorting import above, array, computable
 from sklc.schemes.base import VectorScheme, Weights
 from sklc.schemes.validation import check_count, check_real, count
 
@@ -55,7 +55,8 @@ class ConstraintL0Pruning(VectorScheme):
         check_count(self, "kappa")
 
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
-        return Sparse.of(rows, largest(rows, count(self.kappa, rows.shape[1])))
+        values, index = top(rows, count(self.kappa, rows.shape[1]))
+        return Sparse(values, index, tuple(rows.shape))
 
     def _feasible_rows(self, rows: Tensor) -> bool:
         nonzeros = int((rows != 0).sum(1).max())
@@ -104,9 +105,9 @@ class ConstraintL1Pruning(VectorScheme):
         check_real(self, "kappa", 0.0)
 
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
-        magnitude = computable(rows).abs()
+        magnitude = torch.as_tensor(abs(array(computable(rows))))
         thresholds = [l1_threshold(row, float(self.kappa)) for row in magnitude]
-        return _shrunk(rows, magnitude, thresholds, float(self.kappa))
+        return _shrunk(rows, thresholds, float(self.kappa))
 
     def _feasible_rows(self, rows: Tensor) -> bool:
         norm = float(rows.abs().sum(1, dtype=torch.float64).max())
@@ -149,7 +150,7 @@ class PenaltyL0Pruning(VectorScheme):
 
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
         threshold = math.sqrt(2.0 * self.alpha / mu)
-        return Sparse.of(rows, computable(rows).abs() > threshold)
+        return Sparse.of(rows, torch.as_tensor(above(computable(rows), threshold)))
 
     def _penalty(
         self, theta: Mapping[str, Code], weights: Weights | None, layers: Layers | None
@@ -194,8 +195,7 @@ class PenaltyL1Pruning(VectorScheme):
         check_real(self, "alpha", 0.0)
 
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
-        magnitude = computable(rows).abs()
-        return _shrunk(rows, magnitude, [self.alpha / mu] * len(rows))
+        return _shrunk(rows, [self.alpha / mu] * len(rows))
 
     def _penalty(
         self, theta: Mapping[str, Code], weights: Weights | None, layers: Layers | None
@@ -206,24 +206,16 @@ class PenaltyL1Pruning(VectorScheme):
         )
 
 
-def _shrunk(
-    rows: Tensor, magnitude: Tensor, thresholds: list[float], radius: float = math.inf
-) -> Sparse:
-    """Lower the magnitudes of each row by a threshold, down to zero.
-
-    A row that rounding of its threshold would leave outside the l1 ball is scaled.
-    """
-    keep = torch.stack(
-        [row > value for row, value in zip(magnitude, thresholds, strict=True)]
-    )
-    code = Sparse.of(rows, keep)
-    counts = keep.sum(1).tolist()
-    values = torch.empty_like(code.values)
-    for kept, out, threshold in zip(
-        code.values.split(counts), values.split(counts), thresholds, strict=True
+def _shrunk(rows: Tensor, thresholds: list[float], radius: float = math.inf) -> Sparse:
+    """Lower the magnitudes of each row by a threshold, down to zero."""
+    keep = torch.empty(rows.shape, dtype=torch.bool, device=rows.device)
+    kept = array(keep)
+    for number, (row, threshold) in enumerate(
+        zip(computable(rows), thresholds, strict=True)
     ):
-        shrunk = kept.abs().double().sub_(threshold).clamp_(min=0)
-        if threshold > 0 and (norm := float(shrunk.sum())) > radius:
-            shrunk *= radius / norm
-        out.copy_(shrunk.copysign_(kept))
+        kept[number] = above(row, threshold)
+    code = Sparse.of(rows, keep)
+    parts = code.values.split([int(row.sum()) for row in kept])
+    shrunk = [shrink(*pair, radius) for pair in zip(parts, thresholds, strict=True)]
+    values = torch.cat(shrunk) if len(shrunk) > 1 else shrunk[0]
     return Sparse(values, code.index, code.size)

@@ -2,13 +2,15 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sklc.codes import Code, Quantized, Scaled
 from sklc.codes.base import index_dtype
 from sklc.ops.kmeans1d import Clustering, kmeans_1d
-from sklc.ops.sorting import computable, sort
+from sklc.ops.projections import ternary_scale
+from sklc.ops.sorting import array, computable, count_below, sort
 from sklc.schemes.base import VectorScheme, Weights
 from sklc.schemes.validation import (
     check_bool,
@@ -130,9 +132,10 @@ class AdaptiveQuantization(VectorScheme):
         )
         for at, (row, part) in enumerate(zip(rows, values, strict=True)):
             if self.zero:
-                index[at] = _nearest_or_zero(row, part, found[at].zeros)
+                numbers = _nearest_or_zero(row, part, found[at].zeros)
             else:
-                index[at] = _nearest(row, part)
+                numbers = _nearest(row, part)
+            array(index)[at] = array(numbers)
         # codebooks of channels have one length: the last value fills them up
         codebook = torch.stack([_filled(part, size) for part in values])
         return Quantized(codebook, index, self.zero)
@@ -177,7 +180,8 @@ class BinaryQuantization(VectorScheme):
 
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
         one = torch.ones(len(rows), dtype=torch.int8, device=rows.device)
-        return _scaled(rows >= 0, one, (-1.0, 1.0), rows)
+        index = _bytes(array(computable(rows)) >= 0)
+        return _scaled(index, one, (-1.0, 1.0), rows)
 
     def _feasible_rows(self, rows: Tensor) -> bool:
         return bool((rows.abs() == 1).all())
@@ -218,7 +222,8 @@ class ScaledBinaryQuantization(VectorScheme):
 
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
         scale = rows.abs().mean(1, dtype=_accurate(rows)).to(rows.dtype)
-        return _scaled(rows >= 0, scale, (-1.0, 1.0), rows)
+        index = _bytes(array(computable(rows)) >= 0)
+        return _scaled(index, scale, (-1.0, 1.0), rows)
 
     def _feasible_rows(self, rows: Tensor) -> bool:
         magnitude = rows.abs()
@@ -262,12 +267,10 @@ class ScaledTernaryQuantization(VectorScheme):
         self.granularity = granularity
 
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
-        total = sort(rows.abs()).flip(1).cumsum(1, dtype=_accurate(rows))
-        root = torch.arange(1, rows.shape[1] + 1, device=rows.device).to(total.dtype)
-        best = total.div_(root.sqrt_()).argmax(1, keepdim=True)
-        scale = (total.gather(1, best) / root[best]).to(rows.dtype)
-        half = scale / 2
-        index = (rows > half).to(torch.uint8) + (rows >= -half)
+        scale = ternary_scale(rows).to(rows.dtype)
+        half, values = array(computable(scale / 2)), array(computable(rows))
+        index = _bytes(values > half)
+        index += values >= -half
         return _scaled(index, scale.squeeze(1), (-1.0, 0.0, 1.0), rows)
 
     def _feasible_rows(self, rows: Tensor) -> bool:
@@ -277,10 +280,15 @@ class ScaledTernaryQuantization(VectorScheme):
 
 
 def _scaled(
-    index: Tensor, scale: Tensor, levels: tuple[float, ...], rows: Tensor
+    index: Any, scale: Tensor, levels: tuple[float, ...], rows: Tensor
 ) -> Scaled:
     dtype = str(rows.dtype).removeprefix("torch.")
-    return Scaled(index.to(torch.uint8), scale, levels, dtype)
+    return Scaled(torch.as_tensor(index), scale, levels, dtype)
+
+
+def _bytes(mask: Any) -> Any:
+    """Return a mask, of NumPy or torch, as the numbers 0 and 1."""
+    return mask.view(torch.uint8 if isinstance(mask, Tensor) else np.uint8)
 
 
 def _accurate(x: Tensor) -> torch.dtype:
@@ -299,7 +307,7 @@ def _nearest(row: Tensor, values: Tensor) -> Tensor:
     low, high = values[:-1], values[1:]
     # halves cannot overflow; the middle of neighbouring floats may round up to `high`
     middle = torch.minimum(low / 2 + high / 2, torch.nextafter(high, low))
-    return torch.bucketize(computable(row).contiguous(), middle, out_int32=True)
+    return count_below(computable(row).contiguous(), middle)
 
 
 def _nearest_or_zero(
@@ -311,7 +319,7 @@ def _nearest_or_zero(
     """
     if zeros is None:
         ordered, order = torch.cat([values.new_zeros(1), values]).sort(stable=True)
-        return order.int()[_nearest(row, ordered)]
+        return order.int().index_select(0, _nearest(row, ordered).int())
     low, high, skip_low, skip_high = zeros
     row = computable(row)
     index = _nearest(row, values).add_(1)

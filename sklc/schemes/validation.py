@@ -5,7 +5,10 @@ from collections.abc import Collection, Mapping
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 from torch import Tensor
+
+from sklc.ops.sorting import array, computable
 
 
 def check_weights(weights: Any) -> None:
@@ -43,7 +46,9 @@ def check_weights(weights: Any) -> None:
 
 def _is_finite(weight: Tensor) -> bool:
     # a sum is the fastest test, but may itself overflow
-    return bool(weight.sum().isfinite()) or bool(weight.isfinite().all())
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(array(computable(weight)).sum())
+    return math.isfinite(total) or bool(weight.isfinite().all())
 
 
 def check_mu(mu: Any) -> None:
