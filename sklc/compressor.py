@@ -1,26 +1,25 @@
 """LCCompressor: the learning-compression algorithm as a scikit-learn estimator."""
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
+from sklc.checkpoint import Checkpoint
 from sklc.codes import nbits
-from sklc.loop import direct_compression, learning_compression
-from sklc.lstep import Learner, LStep, default_l_step
-from sklc.record import Record
-from sklc.schedule import automatic_mu, exponential
+from sklc.fingerprint import describe, digest
+from sklc.lstep import FunctionLStep, Learner, LStep, default_l_step
+from sklc.run import Run
 from sklc.schemes import Scheme
 
 
@@ -54,9 +53,11 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
     scheme : Scheme
         How to compress it, see :mod:`sklc.schemes`. By default all parameters of two or
         more dimensions are compressed; :class:`~sklc.schemes.Mixed` selects layers.
-    l_step : LStep, default=None
-        How to train it: epochs, learning rate. By default what suits the estimator,
-        :class:`~sklc.lstep.NetLStep` for nets.
+    l_step : LStep, callable or None, default=None
+        How to train it: epochs, learning rate, device. By default what suits the
+        estimator, :class:`~sklc.lstep.NetLStep` for nets. A function
+        ``l_step(module, penalty, step, X, y)`` trains a net in your own way, see
+        :class:`~sklc.lstep.FunctionLStep`.
     mu_init : float or "auto", default="auto"
         The first pull. ``"auto"`` measures the curvature of the loss, see
         :func:`sklc.schedule.automatic_mu`.
@@ -72,6 +73,19 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
     multipliers : bool, default=True
         Whether to estimate Lagrange multipliers (augmented Lagrangian), or to use the
         quadratic penalty alone.
+    finetune_epochs : int, default=0
+        Afterwards, train the degrees of freedom of Θ (codebooks, scales, non-zeros,
+        factors) and all that is not compressed for so many epochs, with the structure
+        of Θ fixed. The result is kept if it is better. With ``max_iter=0`` this is
+        direct compression and fine-tuning.
+    checkpoint : str, path or None, default=None
+        A file to hold the state after every LC step. If it exists, :meth:`fit` goes on
+        from there, as if it had never stopped (on a CPU, bit for bit); the data and the
+        call must be the same, but for `max_iter`, `tol`, `finetune_epochs` and
+        `verbose`. Every run needs a path of its own.
+    verbose : int, default=0
+        1 shows a progress bar (by rich or tqdm; lines, if neither is installed), 2 a
+        line for every LC step.
     random_state : int, RandomState or None, default=None
         Seeds torch during :meth:`fit`; the global generators are left as they were.
 
@@ -83,16 +97,18 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         The compressed weights Θ, by parameter name.
     history_ : list of dict
         For every step, from direct compression (step 0) on: ``step``, ``mu``, ``gap``
-        (``||w - Δ(Θ)|| / ||w||``), ``loss`` and ``cost`` of Δ(Θ), ``nbits`` and
-        ``seconds`` since the start.
+        (``||w - Δ(Θ)|| / ||w||``), ``loss`` and ``cost`` of Δ(Θ), ``nbits`` of Θ and
+        ``seconds`` since the start. Fine-tuning adds one more, with infinite ``mu``.
     reference_loss_ : float
         Mean training loss of the uncompressed model.
     n_iter_ : int
         LC steps done.
     best_step_ : int
-        The step that was kept.
-    termination_condition_ : {"converged", "max_iter"}
-        Why the loop ended.
+        The step that was kept; ``n_iter_ + 1`` if it is the fine-tuned one.
+    termination_condition_ : str
+        Why the loop ended: "converged", "max_iter", "interrupted" (by the keyboard),
+        "diverged" or "failed" (:meth:`fit` raised an error; what is fitted is the best
+        of the steps before).
     nbits_ : int
         Size of the compressed model: Θ and the parameters that are not compressed,
         in bits, before entropy coding.
@@ -128,13 +144,16 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         estimator: Any,
         scheme: Scheme,
         *,
-        l_step: LStep | None = None,
+        l_step: LStep | Callable[..., Any] | None = None,
         mu_init: float | str = "auto",
         mu_factor: float = 1.2,
         max_iter: int = 30,
         tol: float = 1e-4,
         keep: str = "best",
         multipliers: bool = True,
+        finetune_epochs: int = 0,
+        checkpoint: str | PathLike[str] | None = None,
+        verbose: int = 0,
         random_state: Any = None,
     ) -> None:
         self.estimator = estimator
@@ -146,6 +165,9 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         self.tol = tol
         self.keep = keep
         self.multipliers = multipliers
+        self.finetune_epochs = finetune_epochs
+        self.checkpoint = checkpoint
+        self.verbose = verbose
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None, **fit_params: Any) -> "LCCompressor":
@@ -164,19 +186,28 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         self
         """
         self._validate()
-        l_step = default_l_step(self.estimator) if self.l_step is None else self.l_step
         with _seeded(self.random_state):
-            start = time.perf_counter()
-            learner = l_step.start(
+            learner = self._l_step().start(
                 self.estimator, X, y, n_steps=self.max_iter, **fit_params
             )
             self._check_scheme(learner)
-            learner.train_reference()
-            self.reference_loss_ = learner.loss()
-            record = Record(self.scheme, learner, self.keep, start)
-            self.termination_condition_ = self._run(learner, record)
-        self._finish(learner, record)
+            run = self._new_run(learner, X, y)
+            try:
+                run.execute()
+            finally:
+                if run.record.history:
+                    self._finish(learner, run)
+        run.record.warn_if_useless(self.reference_loss_)
         return self
+
+    def _l_step(self) -> LStep:
+        if self.l_step is None:
+            return default_l_step(self.estimator)
+        return (
+            self.l_step
+            if isinstance(self.l_step, LStep)
+            else FunctionLStep(self.l_step)
+        )
 
     def _check_scheme(self, learner: Learner) -> None:
         """Compress the untrained weights, for the errors that there may be."""
@@ -191,46 +222,57 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         own = {name: weights[name] for name in names}
         self.scheme.compress(own, 1.0, layers=learner.layers())
 
-    def _run(self, learner: Learner, record: Record) -> str:
-        """Iterate until convergence or the last step; return why it ended."""
-        mu = self.mu_init
-        if isinstance(mu, str):
-            mu = automatic_mu(learner, self.scheme)
-        first = direct_compression(learner, self.scheme, mu)
-        following = learning_compression(
+    def _new_run(self, learner: Learner, X: Any, y: Any) -> Run:
+        checkpoint = None
+        if self.checkpoint is not None:
+            identity = describe(self.get_params(deep=False))
+            for name in ("max_iter", "tol", "finetune_epochs", "verbose", "checkpoint"):
+                del identity[name]
+            if isinstance(self.estimator, FrozenEstimator | torch.nn.Module):
+                identity["estimator"] = digest(learner.weights())
+            identity["data"] = digest([X, y])
+            checkpoint = Checkpoint(self.checkpoint, identity)
+        return Run(
             learner,
             self.scheme,
-            first,
-            exponential(mu, self.mu_factor),
+            mu_init=self.mu_init,
+            mu_factor=self.mu_factor,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            keep=self.keep,
             multipliers=self.multipliers,
+            finetune_epochs=self.finetune_epochs,
+            checkpoint=checkpoint,
+            verbose=self.verbose,
         )
-        for iterate in chain([first], following):
-            record.add(iterate)
-            if iterate.gap <= self.tol:
-                return "converged"
-            if iterate.step == self.max_iter:
-                return "max_iter"
-        raise AssertionError  # the iterates have no end
 
-    def _finish(self, learner: Learner, record: Record) -> None:
-        learner.restore(record.kept.snapshot)
+    def _finish(self, learner: Learner, run: Run) -> None:
+        kept = run.record.kept
+        learner.restore(kept.snapshot)
         self.estimator_ = learner.estimator
-        self.theta_ = record.kept.theta
-        self.history_ = record.history
-        self.best_step_ = record.kept.step
-        self.n_iter_ = record.history[-1]["step"]
-        weights = learner.weights()
-        rest = sum(_bits(w) for name, w in weights.items() if name not in self.theta_)
-        self.nbits_ = nbits(self.theta_) + rest
-        self.compression_ratio_ = sum(map(_bits, weights.values())) / self.nbits_
-        record.warn_if_useless(self.reference_loss_)
+        self.theta_ = kept.theta
+        self.history_ = run.record.history
+        self.reference_loss_ = run.reference_loss
+        self.best_step_ = kept.step
+        self.n_iter_ = run.n_iter
+        self.termination_condition_ = run.termination
+        size = nbits(kept.theta)
+        self.nbits_ = run.size(size)
+        self.compression_ratio_ = run.ratio(size)
 
     def _validate(self) -> None:
         if not isinstance(self.scheme, Scheme):
             msg = f"scheme must be a sklc.schemes.Scheme, got {self.scheme!r}."
             raise TypeError(msg)
-        if self.l_step is not None and not isinstance(self.l_step, LStep):
-            msg = f"l_step must be a sklc.lstep.LStep or None, got {self.l_step!r}."
+        l_step = self.l_step
+        if not (l_step is None or isinstance(l_step, LStep) or callable(l_step)):
+            msg = (
+                "l_step must be a sklc.lstep.LStep, a function or None, got "
+                f"{l_step!r}."
+            )
+            raise TypeError(msg)
+        if not isinstance(self.checkpoint, str | PathLike | None):
+            msg = f"checkpoint must be a path or None, got {self.checkpoint!r}."
             raise TypeError(msg)
         self.scheme.validate()
         positive = isinstance(self.mu_init, Real) and 0 < self.mu_init < math.inf
@@ -245,6 +287,15 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
                 "an int of at least 0",
             ),
             "tol": (isinstance(self.tol, Real) and self.tol >= 0, "at least 0"),
+            "finetune_epochs": (
+                isinstance(self.finetune_epochs, Integral)
+                and self.finetune_epochs >= 0,
+                "an int of at least 0",
+            ),
+            "verbose": (
+                isinstance(self.verbose, Integral) and self.verbose >= 0,
+                "0, 1 or 2",
+            ),
             "keep": (self.keep in ("best", "last"), "'best' or 'last'"),
         }
         for name, (good, wanted) in checks.items():
@@ -289,10 +340,6 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         tags.classifier_tags = inner.classifier_tags
         tags.regressor_tags = inner.regressor_tags
         return tags
-
-
-def _bits(weight: Tensor) -> int:
-    return weight.numel() * weight.element_size() * 8
 
 
 @contextmanager

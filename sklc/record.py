@@ -1,7 +1,9 @@
 """The history of a run of the LC algorithm, and the iterate that becomes its result."""
 
+import math
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """An iterate that may become the result."""
+    """An iterate that may become the result.
+
+    Attributes
+    ----------
+    step : int
+    objective : tuple of float and int
+        Loss plus cost, and bits: the lower, the better.
+    theta : dict of str to Code
+    snapshot : dict of str to Tensor
+        All of the model, Δ(Θ) in it.
+    """
 
     step: int
     objective: tuple[float, int]
@@ -26,44 +38,86 @@ class Kept:
 
 
 class Record:
-    """The history of the iterates, and the one to keep."""
+    """The history of the iterates, and the one to keep.
+
+    Parameters
+    ----------
+    scheme : Scheme
+    learner : Learner
+    keep : {"best", "last"}
+    """
 
     kept: Kept
 
-    def __init__(
-        self, scheme: "Scheme", learner: "Learner", keep: str, start: float
-    ) -> None:
-        self.scheme, self.learner = scheme, learner
+    def __init__(self, scheme: "Scheme", learner: "Learner", keep: str) -> None:
+        self.scheme, self.learner, self.keep = scheme, learner, keep
         self.layers = learner.layers()
-        self.keep, self.start = keep, start
+        self.start = time.perf_counter()
         self.history: list[dict[str, Any]] = []
 
     def add(self, iterate: Iterate) -> None:
         """Measure Δ(Θ) in place of the weights, and keep it if it should be kept."""
-        learner, theta = self.learner, iterate.theta
+        learner = self.learner
+        state = learner.snapshot()
         weights = learner.weights()
-        layout = Layout.of({name: weights[name] for name in theta})
-        own = layout.split(iterate.weights)
-        learner.set_weights(decompress(theta))
-        loss = learner.loss()
-        cost = self.scheme.cost(theta, own, self.layers)
+        layout = Layout.of({name: weights[name] for name in iterate.theta})
+        learner.substitute(decompress(iterate.theta))
+        found = self._measure(
+            iterate.step,
+            iterate.mu,
+            iterate.gap,
+            iterate.theta,
+            layout.split(iterate.weights),
+        )
+        first = iterate.step == 0
+        if first or self.keep == "last" or found.objective < self.kept.objective:
+            self.kept = found
+        learner.restore(state)
+
+    def add_finetuned(self, theta: dict[str, Code]) -> None:
+        """Measure a fine-tuned Θ, which the model holds, and keep it if it is better.
+
+        It stands at the end of the history as if `mu` had become infinite.
+        """
+        weights = decompress(theta)
+        self.learner.substitute(weights)
+        step = self.history[-1]["step"] + 1
+        found = self._measure(step, math.inf, 0.0, theta, weights)
+        if found.objective < self.kept.objective:
+            self.kept = found
+
+    def go_on(self, history: list[dict[str, Any]]) -> None:
+        """Go on from the history of an earlier process."""
+        self.history = history
+        self.start = time.perf_counter() - history[-1]["seconds"]
+
+    def _measure(
+        self,
+        step: int,
+        mu: float,
+        gap: float,
+        theta: dict[str, Code],
+        weights: Mapping[str, Tensor],
+    ) -> Kept:
+        """Extend the history by what the model, which holds Δ(Θ), is worth."""
+        loss = self.learner.loss()
+        cost = self.scheme.cost(theta, weights, self.layers)
         size = nbits(theta)
         self.history.append(
             {
-                "step": iterate.step,
-                "mu": iterate.mu,
-                "gap": iterate.gap,
+                "step": step,
+                "mu": mu,
+                "gap": gap,
                 "loss": loss,
                 "cost": cost,
                 "nbits": size,
                 "seconds": time.perf_counter() - self.start,
             }
         )
-        objective = loss + cost, size
-        first = iterate.step == 0
-        if first or self.keep == "last" or objective < self.kept.objective:
-            self.kept = Kept(iterate.step, objective, theta, learner.snapshot())
-        learner.set_weights(own)
+        objective = loss + cost
+        if math.isnan(objective):
+            objective = math.inf
+        return Kept(step, (objective, size), theta, self.learner.snapshot())
 
     def warn_if_useless(self, reference: float) -> None:
         """Warn if the steps did not improve on direct compression."""

@@ -36,16 +36,16 @@ def automatic_mu(learner: "Learner", scheme: "Scheme") -> float:
     """
     names = scheme.covers(learner.weights())
     weights = {name: learner.weights()[name].detach().clone() for name in names}
-    loss = learner.loss()
+    loss, state = learner.loss(), learner.snapshot()
 
     def curvature(compressed: Mapping[str, Tensor]) -> float:
         square = sum(
             float((weight - compressed[name]).double().square().sum())
             for name, weight in weights.items()
         )
-        learner.set_weights(compressed)
+        learner.substitute(compressed)
         rise = learner.loss() - loss
-        learner.set_weights(weights)
+        learner.restore(state)
         return 2 * rise / square if square > 0 else 0.0
 
     rough = curvature({name: torch.zeros_like(w) for name, w in weights.items()})

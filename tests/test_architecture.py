@@ -25,10 +25,12 @@ MODULES = {
 #: From the ground up; what is not named here (plots, data, tests) is on top.
 FLOORS = [
     {"ops"},
-    {"codes", "selection", "layers"},
+    {"codes", "selection", "layers", "exceptions", "fingerprint", "progress"},
     {"schemes", "lstep", "deploy"},
     {"loop"},
     {"schedule", "record"},  # what consumes the loop
+    {"checkpoint"},
+    {"run"},
     {"compressor"},
 ]
 MAX_LINES = 400

@@ -355,7 +355,11 @@ def test_a_useless_run_is_told(trained, data):
         ({"tol": -1}, ValueError, "tol must be at least 0, got -1."),
         ({"keep": "first"}, ValueError, "keep must be 'best' or 'last', got 'first'."),
         ({"scheme": 3}, TypeError, "scheme must be a sklc.schemes.Scheme, got 3."),
-        ({"l_step": 3}, TypeError, "l_step must be a sklc.lstep.LStep or None, got 3."),
+        (
+            {"l_step": 3},
+            TypeError,
+            "l_step must be a sklc.lstep.LStep, a function or None, got 3.",
+        ),
         (
             {"scheme": AdaptiveQuantization(k=0)},
             ValueError,

@@ -62,7 +62,7 @@ def run(learner, scheme, mu=1.0, factor=1.02, steps=300):
     """Return the loss of direct compression and of the iterate that LC keeps."""
     start = direct_compression(learner, scheme, mu)
     iterates = learning_compression(learner, scheme, start, exponential(mu, factor))
-    record = Record(scheme, learner, keep="best", start=0.0)
+    record = Record(scheme, learner, keep="best")
     for iterate in chain([start], islice(iterates, steps)):
         record.add(iterate)
         if iterate.gap < 1e-5:

@@ -49,6 +49,14 @@ class Code(ABC):
         msg = f"{type(self).__name__} cannot be split over several weights."
         raise NotImplementedError(msg)
 
+    def multiplicities(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the degrees of freedom that stand for many weights, with how many.
+
+        Exactly, the squared norm of the derivative of :meth:`dense` with respect to
+        each: the number of weights that have a value of a codebook, for example.
+        """
+        return []
+
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """Return the same code with `function` applied to each of its tensors."""
         return replace(

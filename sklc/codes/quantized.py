@@ -53,6 +53,10 @@ class Quantized(Code):
             "index": Indices(self.index, self.n_values, zero),
         }
 
+    def multiplicities(self) -> list[tuple[Tensor, Tensor]]:
+        counts = _counts(self.index, len(self.codebook), self.n_values)
+        return [(self.codebook, counts[:, int(self.zero) :].to(self.codebook))]
+
     def split(self, shapes: Sequence[torch.Size]) -> list[Self]:
         return [
             type(self)(self.codebook, index, self.zero)
@@ -101,6 +105,13 @@ class Scaled(Code):
             streams["scale"] = Floats(self.scale)
         return streams
 
+    def multiplicities(self) -> list[tuple[Tensor, Tensor]]:
+        if not self.scale.is_floating_point():
+            return []
+        counts = _counts(self.index, len(self.scale), len(self.levels))
+        squares = self.scale.new_tensor(self.levels).square()
+        return [(self.scale, counts.to(self.scale) @ squares)]
+
     def split(self, shapes: Sequence[torch.Size]) -> list[Self]:
         return [
             type(self)(index, self.scale, self.levels, self.dtype)
@@ -114,6 +125,13 @@ def _look_up(values: Tensor, index: Tensor) -> Tensor:
         return values[0].index_select(0, index.reshape(-1).int()).view(index.shape)
     rows = index.reshape(len(values), -1).long()
     return values.gather(1, rows).view(index.shape)
+
+
+def _counts(index: Tensor, rows: int, n_values: int) -> Tensor:
+    """Return how often each value occurs, in each row of a (rows, n) index."""
+    offsets = n_values * torch.arange(rows, device=index.device).unsqueeze(1)
+    flat = (index.reshape(rows, -1).long() + offsets).reshape(-1)
+    return flat.bincount(minlength=rows * n_values).view(rows, n_values)
 
 
 def _split(index: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:

@@ -34,3 +34,6 @@ class Sum(Code):
             for name, term in self.terms.items()
             for field, stream in term.streams().items()
         }
+
+    def multiplicities(self) -> list[tuple[Tensor, Tensor]]:
+        return [pair for term in self.terms.values() for pair in term.multiplicities()]

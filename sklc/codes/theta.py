@@ -46,6 +46,22 @@ def degrees_of_freedom(theta: Mapping[str, Code]) -> list[Tensor]:
     return list(free.values())
 
 
+def multiplicities(theta: Mapping[str, Code]) -> list[tuple[Tensor, Tensor]]:
+    """Return which tensors of Θ stand for many weights, and for how many.
+
+    Returns
+    -------
+    list of (tensor, number)
+        Each tensor once; the numbers have its shape.
+    """
+    found: dict[int, tuple[Tensor, Tensor]] = {}
+    for code in theta.values():
+        for tensor, number in code.multiplicities():
+            before = found.get(id(tensor), (tensor, torch.zeros_like(number)))[1]
+            found[id(tensor)] = tensor, before + number
+    return list(found.values())
+
+
 def pack(theta: Mapping[str, Code]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Pack Θ into bytes: ``nbits(theta)`` of them, each stream rounded up to bytes.
 

@@ -8,7 +8,10 @@ from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from torch import Tensor
 
+from sklc.codes import Code
 from sklc.layers import LayerInfo
+
+Projection = Callable[[dict[str, Code]], dict[str, Code]]
 
 
 class Learner(ABC):
@@ -34,6 +37,10 @@ class Learner(ABC):
     def set_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Replace some of the parameters."""
 
+    def substitute(self, weights: Mapping[str, Tensor]) -> None:
+        """Put compressed weights in, and renew what depends on them (statistics)."""
+        self.set_weights(weights)
+
     @abstractmethod
     def learn(self, target: Mapping[str, Tensor], mu: float, step: int) -> None:
         r"""Solve the L step, starting from the current weights.
@@ -55,6 +62,30 @@ class Learner(ABC):
     def loss(self) -> float:
         """Return the mean loss of the current weights over the training data."""
 
+    def finetune(
+        self,
+        theta: Mapping[str, Code],
+        epochs: int,
+        project: Projection | None = None,
+    ) -> dict[str, Code]:
+        r"""Train Θ itself, with its structure fixed: the loss of Δ(Θ).
+
+        .. math:: \min_{\Theta, w'} L(\Delta(\Theta), w'),
+
+        over the degrees of freedom of Θ and the parameters w' that it does not cover.
+        Afterwards Δ(Θ) and w' are the weights.
+
+        Parameters
+        ----------
+        theta : dict of str to Code
+        epochs : int
+            Passes over the data, of learners that make some.
+        project : callable or None
+            From Θ to the nearest feasible Θ of the same structure; None if all are.
+        """
+        msg = f"{type(self).__name__} cannot fine-tune: leave finetune_epochs at 0."
+        raise NotImplementedError(msg)
+
     @abstractmethod
     def snapshot(self) -> dict[str, Tensor]:
         """Return a copy of all parameters and buffers."""
@@ -62,6 +93,14 @@ class Learner(ABC):
     @abstractmethod
     def restore(self, snapshot: Mapping[str, Tensor]) -> None:
         """Put a snapshot back."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is needed to go on elsewhere: tensors and JSON values."""
+        return dict(self.snapshot())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a :meth:`state_dict`; the model is trained then."""
+        self.restore(state)
 
     def layers(self) -> dict[str, LayerInfo]:
         """Return what is known of the layers of the weights."""

@@ -1,286 +1,214 @@
 """The L step of nets: stochastic optimisation by skorch, pulled through gradients."""
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import math
+import warnings
+from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNet, NeuralNetClassifier
-from skorch.callbacks import Callback
-from skorch.dataset import get_len, unpack_data
-from torch import Tensor, nn
+from skorch.callbacks import Checkpoint
+from skorch.utils import to_device
+from torch import nn
 
-from sklc.layers import LayerInfo
-from sklc.lstep.base import Learner, LStep, register
-
-
-class Pull(Callback):
-    r"""Add the gradient of :math:`\frac\mu2 \|w - t\|^2` to that of the loss.
-
-    Two fused operations per batch and no autograd graph; gradients are those of the
-    loss with the penalty added, while the loss that skorch records is the loss alone.
-
-    Parameters
-    ----------
-    parameters, targets : list of Tensor
-        The parameters w and where each is pulled to, t.
-    mu : float
-    """
-
-    def __init__(
-        self, parameters: list[Tensor], targets: list[Tensor], mu: float
-    ) -> None:
-        self.parameters = parameters
-        self.targets = targets
-        self.mu = mu
-
-    def on_grad_computed(self, net: NeuralNet, **kwargs: Any) -> None:
-        if not self.parameters:
-            return
-        gradients: list[Tensor] = []
-        for parameter in self.parameters:
-            if parameter.grad is None:  # not used by the loss
-                parameter.grad = torch.zeros_like(parameter)
-            gradients.append(parameter.grad)
-        with torch.no_grad():
-            torch._foreach_add_(gradients, self.parameters, alpha=self.mu)
-            torch._foreach_add_(gradients, self.targets, alpha=-self.mu)
+from sklc.lstep.base import LStep, register
+from sklc.lstep.net_learner import NetLearner
 
 
 class NetLStep(LStep):
-    """Train a net with its own optimizer, criterion, batches and device.
+    r"""Train a net with its own optimizer, criterion, batches and device.
 
-    Each L step goes on from the last weights with a fresh optimizer. The learning rate
-    of step ``j = 1, 2, ...`` is the net's own times ``lr_decay**(j - 1)``.
+    Each L step goes on from the last weights with a fresh optimizer. Callbacks of the
+    net act inside each L step, from ``on_train_begin`` to ``on_train_end``: learning
+    rate schedulers begin anew, early stopping ends the step.
+
+    Plain in-memory arrays are cut into batches on the device of the net; iterators and
+    datasets of your own are used as they are. A validation split is drawn once for all
+    steps, and only the rest is trained on.
 
     Parameters
     ----------
     epochs : int or "auto", default="auto"
         Epochs per L step. ``"auto"`` spreads twice the ``max_epochs`` of the net over
-        the steps, at least one epoch each.
+        the steps, at least one epoch each, and the remainder over the first of them.
+    first_epochs : int or None, default=None
+        Epochs of the first L step; None for `epochs`.
+    lr : float or None, default=None
+        Learning rate of the first L step; None for that of the net.
     lr_decay : float, default=0.98
-        From 0.0 (exclusive) to 1.0.
+        Above 0.0, at most 1.0.
+    lr_schedule : {"step", "epoch", "restart"}, default="step"
+        Whether the learning rate is multiplied by `lr_decay` after each L step, after
+        each epoch, or after each epoch, beginning anew at each step.
     clip_lr : bool, default=True
-        Lower the learning rate of plain SGD to ``1/mu`` where it is above, as strong
-        pulls need.
+        Lower the learning rate of plain SGD to ``1/mu`` where it is above: with a
+        larger one strong pulls diverge.
+    pull : {"auto", "gradient", "loss"}, default="auto"
+        How the pull acts: added to the gradients, which costs next to nothing and
+        leaves the losses that the net records without it; or to the loss, as optimizers
+        that evaluate it several times per step (LBFGS) and training steps of your own
+        (gradient scaling or accumulation, Accelerate) need. ``"auto"`` sees to that.
+    reestimate_batch_norm : bool, default=True
+        Whether the statistics of batch normalisation are measured anew, on the training
+        data, for the compressed weights.
+    loss_samples : int, default=10000
+        Iterates are compared by their mean loss over at most this many samples of the
+        training data, evenly spaced and always the same.
+    device : str, torch.device or None, default=None
+        Where to train, such as ``"cuda"``; None for the device of the net, ``"auto"``
+        for a GPU if there is one.
 
     Examples
     --------
     >>> from sklc.lstep import NetLStep
     >>> NetLStep(epochs=5)
     NetLStep(epochs=5)
+
+    References
+    ----------
+    M. A. Carreira-Perpinan and Y. Idelbayev, Model compression as constrained
+    optimization, with application to neural nets. Part II: quantization,
+    arXiv:1707.04319, 2017 (the clipped learning rates).
     """
 
     def __init__(
         self,
         epochs: int | str = "auto",
+        first_epochs: int | None = None,
+        lr: float | None = None,
         lr_decay: float = 0.98,
+        lr_schedule: str = "step",
         clip_lr: bool = True,
+        pull: str = "auto",
+        reestimate_batch_norm: bool = True,
+        loss_samples: int = 10_000,
+        device: Any = None,
     ) -> None:
         self.epochs = epochs
+        self.first_epochs = first_epochs
+        self.lr = lr
         self.lr_decay = lr_decay
+        self.lr_schedule = lr_schedule
         self.clip_lr = clip_lr
+        self.pull = pull
+        self.reestimate_batch_norm = reestimate_batch_norm
+        self.loss_samples = loss_samples
+        self.device = device
 
     def start(
         self, estimator: Any, X: Any, y: Any, *, n_steps: int, **fit_params: Any
-    ) -> "NetLearner":
+    ) -> NetLearner:
         """Return a learner of a copy of the net (see :meth:`LStep.start`)."""
         self._validate()
-        net, trained = _initialized_copy(estimator)
-        if issubclass(net.optimizer, torch.optim.LBFGS):
-            msg = (
-                "The L step pulls the weights through their gradients, which the line "
-                "search of optimizer=LBFGS does not see; use another, such as Adam."
-            )
-            raise ValueError(msg)
-        epochs = self.epochs
-        if epochs == "auto":
-            epochs = max(1, round(2 * net.max_epochs / max(n_steps, 1)))
-        return NetLearner(self, net, trained, int(epochs), X, y, fit_params)
+        net, trained = self.copied(estimator)
+        return NetLearner(self, net, trained, n_steps, X, y, fit_params)
+
+    def copied(self, estimator: Any) -> tuple[NeuralNet, bool]:
+        """Return an initialized copy of a net, and whether its weights are trained."""
+        net, trained = _initialized_copy(estimator, self.device)
+        _refuse_best_checkpoint(net)
+        return net, trained
 
     def _validate(self) -> None:
-        epochs = self.epochs
-        good = isinstance(epochs, int) and not isinstance(epochs, bool) and epochs > 0
-        if epochs != "auto" and not good:
-            msg = (
-                f"NetLStep(epochs={epochs!r}): epochs must be 'auto' or an int above 0."
-            )
-            raise ValueError(msg)
-        if not isinstance(self.lr_decay, float | int) or not 0 < self.lr_decay <= 1:
-            msg = (
-                f"NetLStep(lr_decay={self.lr_decay!r}): lr_decay must be above 0.0 and "
-                "at most 1.0."
-            )
-            raise ValueError(msg)
-
-
-class NetLearner(Learner):
-    """A skorch net in training (see :class:`NetLStep`)."""
-
-    def __init__(
-        self,
-        config: NetLStep,
-        net: NeuralNet,
-        trained: bool,
-        epochs: int,
-        X: Any,
-        y: Any,
-        fit_params: dict[str, Any],
-    ) -> None:
-        self.config = config
-        self.estimator = net
-        self.trained = trained
-        self.epochs = epochs
-        self.data = X, y
-        self.fit_params = fit_params
-        net.check_data(X, y)
-
-    @property
-    def _module(self) -> nn.Module:
-        return self.estimator.module_
-
-    def train_reference(self) -> None:
-        if not self.trained:
-            self._train(self.estimator.max_epochs)
-            self.trained = True
-
-    def weights(self) -> dict[str, Tensor]:
-        return {name: p.detach() for name, p in self._module.named_parameters()}
-
-    def set_weights(self, weights: Mapping[str, Tensor]) -> None:
-        own = self.weights()
-        for name, weight in weights.items():
-            own[name].copy_(weight)
-
-    def learn(self, target: Mapping[str, Tensor], mu: float, step: int) -> None:
-        net = self.estimator
-        net.initialize_optimizer()
-        self._set_learning_rate(self.config.lr_decay ** (step - 1), mu)
-        pulled = {
-            name: p
-            for name, p in self._module.named_parameters()
-            if name in target and p.requires_grad
+        checks = {
+            "epochs": (
+                self.epochs == "auto" or _is_count(self.epochs),
+                "'auto' or an int above 0",
+            ),
+            "first_epochs": (
+                self.first_epochs is None or _is_count(self.first_epochs),
+                "None or an int above 0",
+            ),
+            "lr": (
+                self.lr is None or (_is_real(self.lr) and 0 < self.lr < math.inf),
+                "None or above 0",
+            ),
+            "lr_decay": (
+                _is_real(self.lr_decay) and 0 < self.lr_decay <= 1,
+                "above 0.0 and at most 1.0",
+            ),
+            "lr_schedule": (
+                self.lr_schedule in ("step", "epoch", "restart"),
+                "'step', 'epoch' or 'restart'",
+            ),
+            "pull": (
+                self.pull in ("auto", "gradient", "loss"),
+                "'auto', 'gradient' or 'loss'",
+            ),
+            "loss_samples": (_is_count(self.loss_samples), "an int above 0"),
         }
-        pull = Pull(list(pulled.values()), [target[name] for name in pulled], mu)
-        callbacks = net.callbacks_
-        net.callbacks_ = [("lc_pull", pull), *callbacks]
-        try:
-            with _quiet(net):
-                self._train(self.epochs)
-        finally:
-            net.callbacks_ = callbacks
-
-    def _set_learning_rate(self, factor: float, mu: float) -> None:
-        optimizer = self.estimator.optimizer_
-        clip = self.config.clip_lr and isinstance(optimizer, torch.optim.SGD)
-        for group in optimizer.param_groups:
-            rate = group["lr"] * factor
-            group["lr"] = min(rate, 1 / mu) if clip else rate
-
-    def _train(self, epochs: int) -> None:
-        # not partial_fit, which swallows a KeyboardInterrupt
-        net, (X, y) = self.estimator, self.data
-        net.notify("on_train_begin", X=X, y=y)
-        net.fit_loop(X, y, epochs=epochs, **self.fit_params)
-        net.notify("on_train_end", X=X, y=y)
-
-    def _batches(self) -> Iterator[Any]:
-        net = self.estimator
-        dataset, _ = net.get_split_datasets(*self.data, **self.fit_params)
-        return iter(net.get_iterator(dataset, training=False))
-
-    def loss(self) -> float:
-        net = self.estimator
-        total, n = torch.zeros(()), 0
-        for batch in self._batches():
-            inputs, y = unpack_data(batch)
-            output = net.evaluation_step(batch, training=False)
-            with torch.no_grad():
-                loss = net.get_loss(output, y, X=inputs, training=False)
-            size = get_len(inputs)
-            total, n = total.to(loss.device) + size * loss, n + size
-        return float(total) / n
-
-    def snapshot(self) -> dict[str, Tensor]:
-        return {name: t.clone() for name, t in self._module.state_dict().items()}
-
-    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
-        self._module.load_state_dict(snapshot)
-
-    def layers(self) -> dict[str, LayerInfo]:
-        uses = self._uses()
-        return {
-            f"{name}.{parameter}" if name else parameter: LayerInfo(
-                kind=type(module).__name__,
-                groups=getattr(module, "groups", 1),
-                output_axis=int(getattr(module, "transposed", False)),
-                uses=uses.get(name, 1.0),
-            )
-            for name, module in self._module.named_modules()
-            for parameter, _ in module.named_parameters(recurse=False)
-        }
-
-    def _uses(self) -> dict[str, float]:
-        """Count how often linear and convolutional layers use a weight per sample."""
-        batch = next(self._batches())
-        n_samples = get_len(unpack_data(batch)[0])
-        uses: dict[str, float] = {}
-
-        def count(name: str, channels: int, transposed: bool) -> Any:
-            def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-                positions = (inputs[0] if transposed else output).numel() / channels
-                uses[name] = uses.get(name, 0.0) + positions / n_samples
-
-            return hook
-
-        handles = []
-        for name, module in self._module.named_modules():
-            transposed = bool(getattr(module, "transposed", False))
-            side = "in" if transposed else "out"
-            for unit in "features", "channels":
-                channels = getattr(module, f"{side}_{unit}", None)
-                if isinstance(channels, int) and hasattr(module, "weight"):
-                    hook = count(name, channels, transposed)
-                    handles.append(module.register_forward_hook(hook))
-        try:
-            self.estimator.evaluation_step(batch, training=False)
-        finally:
-            for handle in handles:
-                handle.remove()
-        return uses
+        for name, (good, wanted) in checks.items():
+            if not good:
+                value = getattr(self, name)
+                msg = f"NetLStep({name}={value!r}): {name} must be {wanted}."
+                raise ValueError(msg)
 
 
-def _initialized_copy(estimator: Any) -> tuple[NeuralNet, bool]:
-    """Return a net to train, initialized, and whether its weights are trained."""
-    if isinstance(estimator, FrozenEstimator):
-        inner = estimator.estimator
-        if isinstance(inner, nn.Module):
-            return _wrapped(inner), True
-        if not getattr(inner, "initialized_", False):
-            msg = (
-                "FrozenEstimator holds a net that is not fitted: fit it first, or pass "
-                "it without FrozenEstimator to have it trained."
-            )
-            raise NotFittedError(msg)
-        return copy.deepcopy(inner), True
-    if isinstance(estimator, nn.Module):
-        return _wrapped(estimator), True
-    if not isinstance(estimator, NeuralNet):
-        msg = f"NetLStep trains skorch nets and torch modules, got {estimator!r}."
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return bool(whole and value > 0)
+
+
+def _initialized_copy(estimator: Any, device: Any) -> tuple[NeuralNet, bool]:
+    """Return a net to train, initialized, and whether its weights are trained.
+
+    Parameters
+    ----------
+    estimator : NeuralNet, Module or FrozenEstimator
+        Never written to.
+    device : str, torch.device or None
+        Where the copy is to be; None for where the original is.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else None
+    frozen = isinstance(estimator, FrozenEstimator)
+    inner = estimator.estimator if frozen else estimator
+    if isinstance(inner, nn.Module):
+        return _wrapped(inner, device), True
+    if not isinstance(inner, NeuralNet):
+        msg = f"NetLStep trains skorch nets and torch modules, got {inner!r}."
         raise TypeError(msg)
-    net = clone(estimator)
-    net.initialize()
-    return net, False
+    if not frozen:
+        if inner.initialized_ and inner.history:
+            msg = (
+                "The net is fitted already, and is trained again from its "
+                "initialisation: pass FrozenEstimator(net) to start from its weights."
+            )
+            warnings.warn(msg, UserWarning, stacklevel=6)
+        net = clone(inner)
+        if device is not None:
+            net.set_params(device=device)
+        return net.initialize(), False
+    if not inner.initialized_:
+        msg = (
+            "FrozenEstimator holds a net that is not fitted: fit it first, or pass "
+            "it without FrozenEstimator to have it trained."
+        )
+        raise NotFittedError(msg)
+    net = copy.deepcopy(inner)
+    if device is not None:
+        net.device = device
+        for name in net._modules + net._criteria:
+            part = getattr(net, f"{name}_")
+            if isinstance(part, nn.Module):
+                to_device(part, device)
+    return net, True
 
 
-def _wrapped(module: nn.Module) -> NeuralNetClassifier:
+def _wrapped(module: nn.Module, device: Any) -> NeuralNetClassifier:
     """Return a classifier around a copy of a trained module, on its device."""
     module = copy.deepcopy(module)
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    if device is None:
+        device = next((p.device for p in module.parameters()), torch.device("cpu"))
     net = NeuralNetClassifier(
         module,
         criterion=nn.CrossEntropyLoss,
@@ -297,15 +225,15 @@ def _wrapped(module: nn.Module) -> NeuralNetClassifier:
     return net.initialize()
 
 
-@contextmanager
-def _quiet(net: NeuralNet) -> Iterator[None]:
-    """Keep skorch from printing its table of epochs."""
-    verbose = net.verbose
-    net.verbose = 0
-    try:
-        yield
-    finally:
-        net.verbose = verbose
+def _refuse_best_checkpoint(net: NeuralNet) -> None:
+    for name, callback in net.callbacks_:
+        if isinstance(callback, Checkpoint) and callback.load_best:
+            msg = (
+                f"The callback {name!r}, Checkpoint(load_best=True), would put old "
+                "weights back after each L step: set load_best=False; LCCompressor "
+                "keeps the best iterate by itself (keep='best')."
+            )
+            raise ValueError(msg)
 
 
 register(NeuralNet, NetLStep, subclasses=True)

@@ -1,7 +1,8 @@
 """Compression schemes: the C step of the LC algorithm."""
 
+from sklc.schemes.additive import Additive
 from sklc.schemes.base import MatrixScheme, Scheme, VectorScheme, all_schemes
-from sklc.schemes.compose import Additive, Mixed
+from sklc.schemes.compose import Mixed
 from sklc.schemes.low_rank import LowRank, RankSelection
 from sklc.schemes.pruning import (
     ConstraintL0Pruning,

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from sklc import selection
-from sklc.codes import Code
+from sklc.codes import Code, decompress
 from sklc.codes.base import descendants
 from sklc.layers import LayerInfo, Layers
 from sklc.ops.linalg import CONV_SCHEMES
@@ -37,9 +37,13 @@ class Scheme(BaseEstimator, ABC):
     exact : bool
         Whether the C step is solved to global optimality. Otherwise it returns nothing
         worse than its warm start.
+    keeps_feasible : bool
+        Whether a feasible Θ stays so, whatever values its degrees of freedom take.
+        Otherwise training them needs :meth:`project`.
     """
 
     exact: ClassVar[bool] = True
+    keeps_feasible: ClassVar[bool] = True
 
     def compress(
         self,
@@ -99,6 +103,19 @@ class Scheme(BaseEstimator, ABC):
                 return float("inf")
             return self._penalty(theta, weights, layers)
 
+    def project(self, theta: Mapping[str, Code]) -> Theta:
+        """Return the nearest feasible Θ of the same structure.
+
+        Parameters
+        ----------
+        theta : dict of str to Code
+            A result of :meth:`compress`, whose degrees of freedom have changed since.
+        """
+        with torch.no_grad():
+            if self.keeps_feasible or self._feasible(theta):
+                return dict(theta)
+            return self._project(theta)
+
     def covers(self, weights: Weights, *, selected: bool = False) -> list[str]:
         """Return the names of the weights that this scheme compresses.
 
@@ -133,6 +150,10 @@ class Scheme(BaseEstimator, ABC):
     def _feasible(self, theta: Mapping[str, Code]) -> bool:
         """Whether Θ keeps the constraint."""
         return True
+
+    def _project(self, theta: Mapping[str, Code]) -> Theta:
+        """Return the nearest feasible Θ of the same structure as this one."""
+        return self._solve(decompress(theta), 1.0, theta, None)
 
     def _penalty(
         self,

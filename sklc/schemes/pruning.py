@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sklc.codes import Code, Sparse
+from sklc.codes import Code, Sparse, decompress
 from sklc.layers import Layers
 from sklc.ops.projections import l1_threshold, shrink, top
 from sklc.ops.sorting import above, array, computable
@@ -96,6 +96,8 @@ class ConstraintL1Pruning(VectorScheme):
     tensor([ 2., -1.,  0.])
     """
 
+    keeps_feasible = False
+
     def __init__(self, kappa: float = 100.0, granularity: str = "joint") -> None:
         self.kappa = kappa
         self.granularity = granularity
@@ -112,6 +114,17 @@ class ConstraintL1Pruning(VectorScheme):
     def _feasible_rows(self, rows: Tensor) -> bool:
         norm = float(rows.abs().sum(1, dtype=torch.float64).max())
         return norm <= self.kappa * (1 + 4 * torch.finfo(rows.dtype).eps)
+
+    def _project(self, theta: Mapping[str, Code]) -> dict[str, Code]:
+        # the projection keeps zeros, so it stays within the support
+        found = decompress(super()._project(theta))
+        return {
+            name: Sparse(
+                found[name].reshape(-1)[code.index.long()], code.index, code.size
+            )
+            for name, code in theta.items()
+            if isinstance(code, Sparse)
+        }
 
 
 class PenaltyL0Pruning(VectorScheme):

@@ -1,0 +1,41 @@
+"""Statistics of batch normalisation, measured anew when the weights were replaced."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from skorch import NeuralNet
+from skorch.dataset import unpack_data
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def with_statistics(module: nn.Module) -> list[_BatchNorm]:
+    """Return the layers of batch normalisation that keep running statistics."""
+    return [
+        layer
+        for layer in module.modules()
+        if isinstance(layer, _BatchNorm) and layer.running_mean is not None
+    ]
+
+
+def reestimate(net: NeuralNet, module: nn.Module, batches: Iterable[Any]) -> None:
+    """Set the running statistics to the averages over batches of training data.
+
+    Everything else is as in evaluation: no dropout, no gradients.
+    """
+    layers = with_statistics(module)
+    momenta = [layer.momentum for layer in layers]
+    net._set_training(False)
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # torch's cumulative average
+        layer.train()
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                net.infer(unpack_data(batch)[0])
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+            layer.eval()

@@ -1,0 +1,156 @@
+"""Batches of plain arrays, cut by whole batches from tensors that lie on the device."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.dataset import Dataset, get_len
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, Subset
+
+_OPTIONS = {"batch_size", "shuffle", "drop_last"}
+_Data = Tensor | dict[str, Tensor]
+
+
+class Batches:
+    """Batches of a tensor (or a dict of tensors) and of its targets.
+
+    A `DataLoader` would fetch them sample by sample. Shuffling draws from torch's
+    global generator.
+
+    Parameters
+    ----------
+    X : Tensor or dict of str to Tensor
+    y : Tensor
+    batch_size : int
+    shuffle : bool, default=False
+    drop_last : bool, default=False
+        Whether to leave out a last batch that is not full.
+    """
+
+    def __init__(
+        self,
+        X: _Data,
+        y: Tensor,
+        batch_size: int,
+        shuffle: bool = False,
+        drop_last: bool = False,
+    ) -> None:
+        self.X, self.y = X, y
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.y), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[tuple[_Data, Tensor]]:
+        order = None
+        if self.shuffle:
+            order = torch.randperm(len(self.y)).to(self.y.device)
+        for number in range(len(self)):
+            part: Any = slice(number * self.batch_size, (number + 1) * self.batch_size)
+            if order is not None:
+                part = order[part]
+            yield _apply(self.X, itemgetter(part)), self.y[part]
+
+
+def batches(net: NeuralNet, dataset: Any, *, training: bool) -> Any:
+    """Return the iterator of a net over a dataset: a fast one, where it is equal.
+
+    That is where the data are plain arrays or tensors, and the net has skorch's own
+    dataset and torch's own `DataLoader`, without options beyond those of
+    :class:`Batches`. They are moved to the device of the net, unless they would fill
+    more than half of what it has free; then each batch is moved when it is used.
+    """
+    kind = net.iterator_train if training else net.iterator_valid
+    prefix = "iterator_train" if training else "iterator_valid"
+    options = {"batch_size": net.batch_size, **net.get_params_for(prefix)}
+    data = _plain(dataset)
+    if kind is not DataLoader or not options.keys() <= _OPTIONS or data is None:
+        return net.get_iterator(dataset, training=training)
+    X, y = data
+    if options["batch_size"] == -1:
+        options["batch_size"] = len(y)
+    if _fits(net.device, X, y):
+        X, y = _apply(X, lambda x: x.to(net.device)), y.to(net.device)
+    return Batches(X, y, **options)
+
+
+def sample(dataset: Any, size: int) -> Any:
+    """Return `size` samples of a dataset, evenly spaced, or all if it has fewer."""
+    if isinstance(dataset, IterableDataset) or get_len(dataset) <= size:
+        return dataset
+    index = np.linspace(0, get_len(dataset) - 1, size).round().astype(int)
+    return Subset(dataset, index.tolist())
+
+
+def warn_unless_shuffled(net: NeuralNet, dataset: Any) -> None:
+    """Warn if the default iterator serves many batches in the order of the data."""
+    if net.iterator_train is not DataLoader or isinstance(dataset, IterableDataset):
+        return
+    options = {"batch_size": net.batch_size, **net.get_params_for("iterator_train")}
+    own_order = options.keys() & {"shuffle", "sampler", "batch_sampler"}
+    size = options["batch_size"]
+    if not own_order and size is not None and 0 < size < get_len(dataset):
+        msg = (
+            "The net trains on its batches in the order of the data, which slows "
+            "stochastic training down or misleads it: set "
+            "iterator_train__shuffle=True (or False, to say that you mean it)."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=5)
+
+
+def _plain(dataset: Any) -> tuple[_Data, Tensor] | None:
+    """Return the tensors of a dataset of arrays, or None if it is another one."""
+    if isinstance(dataset, Subset):
+        inner = _plain(dataset.dataset)
+        if inner is None:
+            return None
+        index = torch.as_tensor(np.asarray(dataset.indices, dtype=np.int64))
+        return _apply(inner[0], lambda x: x[index.to(x.device)]), inner[1][
+            index.to(inner[1].device)
+        ]
+    if type(dataset) is not Dataset:
+        return None
+    if isinstance(dataset.X, Mapping):
+        parts = {name: _tensor(x) for name, x in dataset.X.items()}
+        if any(x is None for x in parts.values()):
+            return None
+        X: Any = parts
+    else:
+        X = _tensor(dataset.X)
+    y = torch.zeros(len(dataset), 1) if dataset.y is None else _tensor(dataset.y)
+    return None if X is None or y is None else (X, y)
+
+
+def _tensor(array: Any) -> Tensor | None:
+    if isinstance(array, Tensor):
+        return array if array.layout == torch.strided else None
+    if isinstance(array, np.ndarray) and array.dtype.kind in "buif" and array.ndim:
+        # torch warns of memory that it must not write to
+        return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    return None
+
+
+def _fits(device: Any, *data: _Data) -> bool:
+    if device is None:  # the user's business: accelerate, for example
+        return False
+    device = torch.device(device)
+    if device.type != "cuda":
+        return True
+    sizes: list[int] = []
+    for part in data:
+        _apply(part, lambda x: sizes.append(x.numel() * x.element_size()))
+    return sum(sizes) < torch.cuda.mem_get_info(device)[0] / 2
+
+
+def _apply(data: _Data, function: Callable[[Tensor], Any]) -> Any:
+    if isinstance(data, Tensor):
+        return function(data)
+    return {name: function(x) for name, x in data.items()}

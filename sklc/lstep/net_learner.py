@@ -1,0 +1,312 @@
+"""A skorch net in training."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import EarlyStopping
+from skorch.dataset import get_len, unpack_data
+from torch import Tensor, nn
+
+from sklc.codes import Code, decompress
+from sklc.exceptions import DivergenceError
+from sklc.layers import LayerInfo
+from sklc.lstep import rng
+from sklc.lstep.base import Learner, Projection
+from sklc.lstep.batch_norm import reestimate, with_statistics
+from sklc.lstep.batches import batches, sample, warn_unless_shuffled
+from sklc.lstep.finetune import Unfolded
+from sklc.lstep.pull import Penalty, automatic_pull, first_callback, pulled
+from sklc.lstep.rate import Rate
+from sklc.lstep.uses import layer_infos
+
+if TYPE_CHECKING:
+    from sklc.lstep.net import NetLStep
+
+
+class NetLearner(Learner):
+    """A skorch net in training (see :class:`NetLStep`)."""
+
+    def __init__(
+        self,
+        config: "NetLStep",
+        net: NeuralNet,
+        trained: bool,
+        n_steps: int,
+        X: Any,
+        y: Any,
+        fit_params: dict[str, Any],
+    ) -> None:
+        self.config = config
+        self.estimator = net
+        self.trained = trained
+        self.n_steps = n_steps
+        self.data = X, y
+        self.fit_params = fit_params
+        net.check_data(X, y)
+        self._split = net.get_split_datasets(X, y, **fit_params)
+        train, valid = self._split
+        warn_unless_shuffled(net, train)
+        self._train_batches = batches(net, train, training=True)
+        self._valid_batches = valid and batches(net, valid, training=False)
+        self._loss_batches = batches(
+            net, sample(train, config.loss_samples), training=False
+        )
+        self._summed = getattr(net.criterion_, "reduction", "mean") == "sum"
+
+    @property
+    def _module(self) -> nn.Module:
+        # what torch.compile returns wraps the module, under other names
+        module = self.estimator.module_
+        return getattr(module, "_orig_mod", module)
+
+    def weights(self) -> dict[str, Tensor]:
+        return {name: p.detach() for name, p in self._module.named_parameters()}
+
+    def set_weights(self, weights: Mapping[str, Tensor]) -> None:
+        own = self.weights()
+        for name, weight in weights.items():
+            own[name].copy_(weight)
+
+    def substitute(self, weights: Mapping[str, Tensor]) -> None:
+        self.set_weights(weights)
+        if self.config.reestimate_batch_norm and with_statistics(self._module):
+            reestimate(self.estimator, self._module, self._loss_batches)
+
+    # ---- training ----
+
+    def train_reference(self) -> None:
+        if self.trained:
+            return
+        with self._session(None):
+            self._run(self.estimator.max_epochs)
+        self.trained = True
+        self._check_finite("Training the reference")
+
+    def learn(self, target: Mapping[str, Tensor], mu: float, step: int) -> None:
+        how = self.config.pull
+        if how == "auto":
+            how = automatic_pull(self.estimator)
+        rate = self._rate(mu, step)
+        with self._quiet(), self._session(rate):
+            penalty = self._penalty(target, mu)
+            with pulled(self.estimator, penalty, how, summed=self._summed):
+                self._run(self._epochs(step))
+        self._check_felt(penalty, step)
+        self._check_finite(f"L step {step} with mu={mu:.3g}, lr={rate.current:.3g},")
+
+    def _penalty(self, target: Mapping[str, Tensor], mu: float) -> Penalty:
+        own = dict(self._module.named_parameters())
+        pulled = [name for name in target if own[name].requires_grad]
+        return Penalty(
+            [own[name] for name in pulled], [target[name] for name in pulled], mu
+        )
+
+    def _epochs(self, step: int) -> int:
+        first, epochs = self.config.first_epochs, self.config.epochs
+        if step == 1 and first is not None:
+            return first
+        if isinstance(epochs, str):
+            each, rest = divmod(2 * self.estimator.max_epochs, max(self.n_steps, 1))
+            return max(1, each + (step <= rest))
+        return epochs
+
+    def _rate(self, mu: float, step: int) -> Rate:
+        config = self.config
+        before = sum(self._epochs(earlier) for earlier in range(1, step))
+        exponent: dict[str, Callable[[int], int]] = {
+            "step": lambda epoch: step - 1,
+            "epoch": lambda epoch: before + epoch,
+            "restart": lambda epoch: epoch,
+        }
+        of = exponent[config.lr_schedule]
+        limit = 1 / mu if config.clip_lr else math.inf
+        return Rate(config.lr, lambda epoch: config.lr_decay ** of(epoch), limit)
+
+    def finetune(
+        self,
+        theta: Mapping[str, Code],
+        epochs: int,
+        project: Projection | None = None,
+    ) -> dict[str, Code]:
+        # from the first learning rate down to zero, along half a cosine
+        rate = Rate(
+            self.config.lr,
+            lambda epoch: (1 + math.cos(math.pi * epoch / epochs)) / 2,
+        )
+        unfolded = Unfolded(self._module, theta, project)
+        net = self.estimator
+        compressed = {id(self._module.get_parameter(name)) for name in theta}
+
+        def trained() -> Iterator[tuple[str, Tensor]]:
+            for name, p in type(net).get_all_learnable_params(net):
+                if id(p) not in compressed:
+                    yield name, p
+            for number, tensor in enumerate(unfolded.free):
+                yield f"theta.{number}", tensor
+
+        net.get_all_learnable_params = trained
+        hook = self._module.register_forward_pre_hook(unfolded.substitute)
+        try:
+            with self._quiet(), first_callback(net, unfolded), self._session(rate):
+                self._run(epochs)
+        finally:
+            hook.remove()
+            del net.get_all_learnable_params
+            net.initialize_optimizer()  # of the parameters again
+        found = unfolded.result()
+        self.set_weights(decompress(found))
+        self._check_finite("Fine-tuning")
+        return found
+
+    @contextmanager
+    def _session(self, rate: Rate | None) -> Iterator[None]:
+        """Train as `partial_fit` does, but lose neither interrupts nor weights."""
+        net, (X, y) = self.estimator, self.data
+        module, state = net.module_, self.snapshot()
+        if rate is not None:
+            net.initialize_optimizer()
+            rate.prepare(net)
+        with first_callback(net, rate) if rate is not None else nullcontext():
+            net.notify("on_train_begin", X=X, y=y)
+            if net.module_ is not module and rate is not None:
+                self._put_back(state)
+                net.initialize_optimizer()
+                rate.prepare(net)
+            module = net.module_
+            try:
+                yield
+            except KeyboardInterrupt:
+                if not _stopped_early(net):
+                    raise
+            net.notify("on_train_end", X=X, y=y)
+        if net.module_ is not module:
+            msg = (
+                "A callback of the net made its module anew while it was training, and "
+                "so lost its weights: do that in on_train_begin, or not at all."
+            )
+            raise RuntimeError(msg)
+
+    def _put_back(self, state: Mapping[str, Tensor]) -> None:
+        """Put the weights into a module that a callback made anew."""
+        try:
+            self.restore(state)
+        except RuntimeError as error:
+            msg = (
+                "A callback of the net made its module anew, and the weights no longer "
+                "fit in: give the module the shape of the data at once, or fit the net "
+                "first and pass it as FrozenEstimator(net) without that callback."
+            )
+            raise RuntimeError(msg) from error
+
+    def _run(self, epochs: int) -> None:
+        net, (X, y) = self.estimator, self.data
+        if type(net).fit_loop is not NeuralNet.fit_loop:
+            net.fit_loop(X, y, epochs=epochs, **self.fit_params)
+            return
+        train, valid = self._split
+        datasets = {"dataset_train": train, "dataset_valid": valid}
+        for _ in range(epochs):
+            net.notify("on_epoch_begin", **datasets)
+            net.run_single_epoch(
+                self._train_batches,
+                training=True,
+                prefix="train",
+                step_fn=net.train_step,
+                **self.fit_params,
+            )
+            net.run_single_epoch(
+                self._valid_batches,
+                training=False,
+                prefix="valid",
+                step_fn=net.validation_step,
+                **self.fit_params,
+            )
+            net.notify("on_epoch_end", **datasets)
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """Keep skorch from printing its table of epochs."""
+        net = self.estimator
+        verbose, net.verbose = net.verbose, 0
+        try:
+            yield
+        finally:
+            net.verbose = verbose
+
+    def _check_felt(self, penalty: Penalty, step: int) -> None:
+        if not penalty.n_uses:
+            msg = (
+                f"The net did not feel the pull of L step {step}: its training uses "
+                "neither get_loss, nor the callbacks' on_grad_computed, nor (a "
+                "function passed as l_step) the penalty. Use one of them."
+            )
+            raise RuntimeError(msg)
+
+    def _check_finite(self, what: str) -> None:
+        weights = self.weights().values()
+        if all(bool(weight.isfinite().all()) for weight in weights):
+            return
+        msg = (
+            f"{what} diverged: a weight is not finite. Lower the learning rate (lr), "
+            "clip gradients (skorch.callbacks.GradientNormClipping), or let mu begin "
+            "lower or grow more slowly (mu_init, mu_factor)."
+        )
+        raise DivergenceError(msg)
+
+    # ---- what is known of the net ----
+
+    def loss(self) -> float:
+        net = self.estimator
+        total, n = torch.zeros(()), 0
+        for batch in self._loss_batches:
+            inputs, y = unpack_data(batch)
+            output = net.evaluation_step(batch, training=False)
+            with torch.no_grad():
+                loss = net.get_loss(output, y, X=inputs, training=False)
+            size = get_len(inputs)
+            total = total.to(loss.device) + (loss if self._summed else size * loss)
+            n += size
+        return float(total) / n
+
+    def snapshot(self) -> dict[str, Tensor]:
+        return {name: t.clone() for name, t in self._module.state_dict().items()}
+
+    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
+        self._module.load_state_dict(snapshot)
+
+    def state_dict(self) -> dict[str, Any]:
+        epochs = [
+            {name: value for name, value in epoch.items() if name != "batches"}
+            for epoch in self.estimator.history
+        ]
+        module = {f"module.{name}": t for name, t in self.snapshot().items()}
+        generators = {f"random.{name}": value for name, value in rng.state().items()}
+        return {"history": epochs, **module, **generators}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        def below(prefix: str) -> dict[str, Any]:
+            names = [name for name in state if name.startswith(prefix)]
+            return {name.removeprefix(prefix): state[name] for name in names}
+
+        self.restore(below("module."))
+        rng.restore(below("random."))
+        self.estimator.initialize_history()
+        self.estimator.history.extend(
+            {**epoch, "batches": []} for epoch in state["history"]
+        )
+        self.trained = True
+
+    def layers(self) -> dict[str, LayerInfo]:
+        return layer_infos(self.estimator, self._module, next(iter(self._loss_batches)))
+
+
+def _stopped_early(net: NeuralNet) -> bool:
+    """Whether EarlyStopping, which raises KeyboardInterrupt, ended the training."""
+    return any(
+        isinstance(callback, EarlyStopping) and callback.misses_ == callback.patience
+        for _, callback in net.callbacks_
+    )

@@ -1,0 +1,141 @@
+"""One run of the LC algorithm: who consumes its iterates, and when they end."""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from sklc.checkpoint import Checkpoint
+from sklc.codes import nbits
+from sklc.exceptions import DivergenceError
+from sklc.loop import Iterate, direct_compression, learning_compression
+from sklc.progress import Progress
+from sklc.record import Record
+from sklc.schedule import automatic_mu, exponential
+
+if TYPE_CHECKING:
+    from sklc.lstep.base import Learner
+    from sklc.schemes.base import Scheme
+
+
+@dataclass
+class Run:
+    """A run of the LC algorithm on a learner.
+
+    The parameters are those of :class:`~sklc.LCCompressor`. Whatever ends the run, an
+    error too, `record` holds what it reached.
+
+    Attributes
+    ----------
+    record : Record
+    reference_loss : float
+    n_iter : int
+        LC steps done.
+    termination : str
+        Why it ended: converged, max_iter, interrupted, diverged or failed.
+    """
+
+    learner: "Learner"
+    scheme: "Scheme"
+    mu_init: float | str
+    mu_factor: float
+    max_iter: int
+    tol: float
+    keep: str
+    multipliers: bool
+    finetune_epochs: int
+    checkpoint: Checkpoint | None
+    verbose: int
+
+    record: Record = field(init=False)
+    reference_loss: float = field(init=False)
+    n_iter: int = field(init=False, default=0)
+    termination: str = field(init=False, default="failed")
+
+    def execute(self) -> None:
+        """Compress, until convergence or the last step, and fine-tune."""
+        self.record = Record(self.scheme, self.learner, self.keep)
+        progress = Progress(self.verbose, self.max_iter)
+        try:
+            self.termination = self._iterate(progress)
+            if self.finetune_epochs:
+                self._finetune()
+        except KeyboardInterrupt:
+            if not self.record.history:
+                raise
+            self.termination = "interrupted"
+            msg = (
+                f"Interrupted after {self.n_iter} of {self.max_iter} LC steps: the "
+                f"result is the iterate of step {self.record.kept.step}."
+            )
+            warnings.warn(msg, UserWarning, stacklevel=4)
+        except DivergenceError:
+            self.termination = "diverged"
+            raise
+        finally:
+            progress.close()
+
+    def _iterate(self, progress: Progress) -> str:
+        for iterate in self._iterates():
+            self.n_iter = iterate.step
+            progress.tell(self.record.history[-1], self.ratio(nbits(iterate.theta)))
+            if iterate.gap <= self.tol:
+                return "converged"
+            if iterate.step >= self.max_iter:
+                return "max_iter"
+        raise AssertionError  # the iterates have no end
+
+    def _iterates(self) -> Iterator[Iterate]:
+        """Yield the iterates, recorded and saved, from the first or a saved one on."""
+        saved = self.checkpoint.load(self.record) if self.checkpoint else None
+        if saved:
+            first, mu, self.reference_loss = saved
+            yield first
+        else:
+            self.learner.train_reference()
+            self.reference_loss = self.learner.loss()
+            given = self.mu_init
+            mu = (
+                automatic_mu(self.learner, self.scheme)
+                if isinstance(given, str)
+                else given
+            )
+            first = direct_compression(self.learner, self.scheme, mu)
+        following = learning_compression(
+            self.learner,
+            self.scheme,
+            first,
+            exponential(mu, self.mu_factor),
+            multipliers=self.multipliers,
+        )
+        for iterate in chain([] if saved else [first], following):
+            self.record.add(iterate)
+            if self.checkpoint:
+                self.checkpoint.save(iterate, self.record, mu, self.reference_loss)
+            yield iterate
+
+    def _finetune(self) -> None:
+        kept = self.record.kept
+        self.learner.restore(kept.snapshot)
+        project = None if self.scheme.keeps_feasible else self.scheme.project
+        theta = self.learner.finetune(kept.theta, self.finetune_epochs, project)
+        self.record.add_finetuned(theta)
+
+    def ratio(self, theta_bits: int) -> float:
+        """Return the compression ratio of the model, with so many bits for Θ."""
+        weights = self.learner.weights().values()
+        return sum(map(_bits, weights)) / self.size(theta_bits)
+
+    def size(self, theta_bits: int) -> int:
+        """Return the bits of the model: those of Θ and of what it does not cover."""
+        covered = self.record.kept.theta
+        weights = self.learner.weights().items()
+        rest = sum(_bits(weight) for name, weight in weights if name not in covered)
+        return theta_bits + rest
+
+
+def _bits(weight: Tensor) -> int:
+    return weight.numel() * weight.element_size() * 8
