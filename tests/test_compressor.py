@@ -15,6 +15,7 @@ from torch import nn
 
 from sklc import LCCompressor
 from sklc.codes import decompress, nbits
+from sklc.exceptions import DivergenceError
 from sklc.lstep import NetLStep
 from sklc.schemes import (
     AdaptiveQuantization,
@@ -407,8 +408,22 @@ def test_a_diverging_step_is_an_error(trained, data):
     net = copy.deepcopy(trained)
     net.set_params(lr=1e30)
     lc = compressor(FrozenEstimator(net), l_step=NetLStep(clip_lr=False))
-    with pytest.raises(ValueError, match="the training has diverged or the model was"):
+    with pytest.raises(
+        DivergenceError, match=r"L step 1 with mu=\S+, lr=1e\+30, diverged: a weight is"
+    ):
         lc.fit(*data)
+    direct = compressor(FrozenEstimator(trained), max_iter=0).fit(*data)
+    assert lc.termination_condition_ == "diverged"
+    assert np.array_equal(lc.predict(data[0]), direct.predict(data[0]))
+
+
+def test_a_diverging_reference_is_an_error(data):
+    X, y = data
+    with pytest.raises(DivergenceError, match="reference diverged: a weight is not"):
+        compressor(make_net(lr=1e38)).fit(X, y)
+    net = make_net(NeuralNetRegressor, nn.MSELoss, module__n_out=1, lr=1e-30)
+    with pytest.raises(DivergenceError, match="reference diverged: the loss is inf"):
+        compressor(net).fit(X, np.full((len(X), 1), 1e30, "float32"))
 
 
 @pytest.mark.filterwarnings("ignore:The LC steps did not improve")

@@ -247,11 +247,16 @@ class NetLearner(Learner):
             raise RuntimeError(msg)
 
     def _check_finite(self, what: str) -> None:
-        weights = self.weights().values()
-        if all(bool(weight.isfinite().all()) for weight in weights):
+        finite = all(
+            bool(weight.isfinite().all()) for weight in self.weights().values()
+        )
+        history = self.estimator.history
+        loss = history[-1].get("train_loss", 0.0) if history else 0.0
+        if finite and math.isfinite(loss):
             return
+        found = f"the loss is {loss}" if finite else "a weight is not finite"
         msg = (
-            f"{what} diverged: a weight is not finite. Lower the learning rate (lr), "
+            f"{what} diverged: {found}. Lower the learning rate (lr), "
             "clip gradients (skorch.callbacks.GradientNormClipping), or let mu begin "
             "lower or grow more slowly (mu_init, mu_factor)."
         )
