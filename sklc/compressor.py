@@ -61,9 +61,11 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
     mu_init : float or "auto", default="auto"
         The first pull. ``"auto"`` measures the curvature of the loss, see
         :func:`sklc.schedule.automatic_mu`.
-    mu_factor : float, default=1.2
-        The pull grows by this factor at each step; at least 1.
-    max_iter : int, default=30
+    mu_factor : float or "auto", default="auto"
+        The pull grows by this factor at each step; at least 1. ``"auto"`` is what takes
+        it to 45 times `mu_init` in `max_iter` steps (to what the curvature asks for, if
+        `mu_init` is automatic): 1.1 if they are 40.
+    max_iter : int, default=40
         Number of LC steps, at most; 0 is direct compression.
     tol : float, default=1e-4
         Stop when ``||w - Δ(Θ)|| <= tol * ||w||``.
@@ -146,8 +148,8 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         *,
         l_step: LStep | Callable[..., Any] | None = None,
         mu_init: float | str = "auto",
-        mu_factor: float = 1.2,
-        max_iter: int = 30,
+        mu_factor: float | str = "auto",
+        max_iter: int = 40,
         tol: float = 1e-4,
         keep: str = "best",
         multipliers: bool = True,
@@ -279,8 +281,11 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         checks = {
             "mu_init": (self.mu_init == "auto" or positive, "'auto' or above 0"),
             "mu_factor": (
-                isinstance(self.mu_factor, Real) and 1 <= self.mu_factor < math.inf,
-                "at least 1",
+                self.mu_factor == "auto"
+                or (
+                    isinstance(self.mu_factor, Real) and 1 <= self.mu_factor < math.inf
+                ),
+                "'auto' or at least 1",
             ),
             "max_iter": (
                 isinstance(self.max_iter, Integral) and self.max_iter >= 0,

@@ -341,8 +341,16 @@ def test_a_useless_run_is_told(trained, data):
             "mu_init must be 'auto' or above 0, got 'big'",
         ),
         ({"mu_init": np.nan}, ValueError, "mu_init must be 'auto' or above 0, got nan"),
-        ({"mu_factor": 0.9}, ValueError, "mu_factor must be at least 1, got 0.9."),
-        ({"mu_factor": np.inf}, ValueError, "mu_factor must be at least 1, got inf."),
+        (
+            {"mu_factor": 0.9},
+            ValueError,
+            "mu_factor must be 'auto' or at least 1, got 0.9.",
+        ),
+        (
+            {"mu_factor": np.inf},
+            ValueError,
+            "mu_factor must be 'auto' or at least 1, got inf.",
+        ),
         (
             {"max_iter": -1},
             ValueError,
