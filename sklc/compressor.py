@@ -1,7 +1,7 @@
 """LCCompressor: the learning-compression algorithm as a scikit-learn estimator."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from os import PathLike
@@ -58,9 +58,10 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         estimator, :class:`~sklc.lstep.NetLStep` for nets. A function
         ``l_step(module, penalty, step, X, y)`` trains a net in your own way, see
         :class:`~sklc.lstep.FunctionLStep`.
-    mu_init : float or "auto", default="auto"
+    mu_init : float, "auto" or sequence of float, default="auto"
         The first pull. ``"auto"`` measures the curvature of the loss, see
-        :func:`sklc.schedule.automatic_mu`.
+        :func:`sklc.schedule.automatic_mu`. A sequence is a schedule of your own: the
+        pulls of direct compression and of each step, the last one for all that follow.
     mu_factor : float or "auto", default="auto"
         The pull grows by this factor at each step; at least 1. ``"auto"`` is what takes
         it to 45 times `mu_init` in `max_iter` steps (to what the curvature asks for, if
@@ -147,7 +148,7 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         scheme: Scheme,
         *,
         l_step: LStep | Callable[..., Any] | None = None,
-        mu_init: float | str = "auto",
+        mu_init: float | str | Sequence[float] = "auto",
         mu_factor: float | str = "auto",
         max_iter: int = 40,
         tol: float = 1e-4,
@@ -277,9 +278,15 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
             msg = f"checkpoint must be a path or None, got {self.checkpoint!r}."
             raise TypeError(msg)
         self.scheme.validate()
-        positive = isinstance(self.mu_init, Real) and 0 < self.mu_init < math.inf
+        pulls: Any = [self.mu_init] if isinstance(self.mu_init, Real) else self.mu_init
+        positive = isinstance(pulls, list | tuple) and all(
+            isinstance(mu, Real) and 0 < mu < math.inf for mu in pulls
+        )
         checks = {
-            "mu_init": (self.mu_init == "auto" or positive, "'auto' or above 0"),
+            "mu_init": (
+                self.mu_init == "auto" or (positive and pulls),
+                "'auto', above 0, or a list of such numbers",
+            ),
             "mu_factor": (
                 self.mu_factor == "auto"
                 or (

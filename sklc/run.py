@@ -1,7 +1,7 @@
 """One run of the LC algorithm: who consumes its iterates, and when they end."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from sklc.exceptions import DivergenceError
 from sklc.loop import Iterate, direct_compression, learning_compression
 from sklc.progress import Progress
 from sklc.record import Record
-from sklc.schedule import GROWTH, automatic_mu, exponential, factor
+from sklc.schedule import GROWTH, automatic_mu, exponential, factor, listed
 
 if TYPE_CHECKING:
     from sklc.lstep.base import Learner
@@ -40,7 +40,7 @@ class Run:
 
     learner: "Learner"
     scheme: "Scheme"
-    mu_init: float | str
+    mu_init: float | str | Sequence[float]
     mu_factor: float | str
     max_iter: int
     tol: float
@@ -103,7 +103,7 @@ class Run:
             self.learner,
             self.scheme,
             first,
-            exponential(mu, mu_factor),
+            self._next_mu(mu, mu_factor),
             multipliers=self.multipliers,
         )
         for iterate in chain([] if saved else [first], following):
@@ -118,11 +118,18 @@ class Run:
         """Return the first pull, and the factor by which it grows."""
         if isinstance(self.mu_init, str):
             first, last = automatic_mu(self.learner, self.scheme)
+        elif isinstance(self.mu_init, Sequence):
+            return float(self.mu_init[0]), 1.0
         else:
             first, last = self.mu_init, GROWTH * self.mu_init
         if isinstance(self.mu_factor, str):
             return first, factor(first, last, self.max_iter)
         return first, self.mu_factor
+
+    def _next_mu(self, first: float, factor: float) -> Callable[[Iterate], float]:
+        if isinstance(self.mu_init, Sequence) and not isinstance(self.mu_init, str):
+            return listed(self.mu_init)
+        return exponential(first, factor)
 
     def _finetune(self) -> None:
         kept = self.record.kept

@@ -1,7 +1,7 @@
 """How strong the pull towards the compressed weights is, and how it grows."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,6 +25,11 @@ BALANCE = 0.5
 def exponential(mu_init: float, mu_factor: float) -> Callable[[Iterate], float]:
     """Return the schedule that begins with `mu_init` and grows by `mu_factor`."""
     return lambda iterate: mu_init * mu_factor**iterate.step
+
+
+def listed(mus: Sequence[float]) -> Callable[[Iterate], float]:
+    """Return the schedule of the pulls of step 0, 1, ...; it stays at the last."""
+    return lambda iterate: mus[min(iterate.step + 1, len(mus) - 1)]
 
 
 def factor(first: float, last: float, n_steps: int) -> float:

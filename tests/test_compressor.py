@@ -334,13 +334,21 @@ def test_a_useless_run_is_told(trained, data):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"mu_init": 0}, ValueError, "mu_init must be 'auto' or above 0, got 0."),
+        (
+            {"mu_init": 0},
+            ValueError,
+            "mu_init must be 'auto', above 0, or a list of such numbers, got 0.",
+        ),
         (
             {"mu_init": "big"},
             ValueError,
-            "mu_init must be 'auto' or above 0, got 'big'",
+            "mu_init must be 'auto', above 0, or a list of such numbers, got 'big'",
         ),
-        ({"mu_init": np.nan}, ValueError, "mu_init must be 'auto' or above 0, got nan"),
+        (
+            {"mu_init": np.nan},
+            ValueError,
+            "mu_init must be 'auto', above 0, or a list of such numbers, got nan",
+        ),
         (
             {"mu_factor": 0.9},
             ValueError,

@@ -1,5 +1,6 @@
 """The LC loop on problems whose answers are known."""
 
+from functools import partial
 from itertools import chain, combinations, islice
 
 import numpy as np
@@ -19,6 +20,7 @@ from sklc.schedule import (
     automatic_mu,
     exponential,
     factor,
+    listed,
 )
 from sklc.schemes import (
     AdaptiveQuantization,
@@ -378,3 +380,9 @@ def test_the_automatic_factor_ends_at_the_last_mu():
     assert factor(2.0, 2.0 * 1.1**40, 40) == pytest.approx(1.1)
     assert factor(1.0, 8.0, 0) == 8.0
     assert factor(2.0, 1.0, 5) == 1.0
+
+
+def test_a_listed_schedule_stays_at_its_last_mu():
+    iterate = partial(Iterate, mu=1.0, weights=None, multipliers=None, theta={}, gap=1)
+    next_mu = listed([1.0, 2.0, 5.0])
+    assert [next_mu(iterate(step=step)) for step in range(4)] == [2.0, 5.0, 5.0, 5.0]
