@@ -280,7 +280,7 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         self.scheme.validate()
         pulls: Any = [self.mu_init] if isinstance(self.mu_init, Real) else self.mu_init
         positive = isinstance(pulls, list | tuple) and all(
-            isinstance(mu, Real) and 0 < mu < math.inf for mu in pulls
+            isinstance(mu, Real) and 0 < float(mu) < math.inf for mu in pulls
         )
         checks = {
             "mu_init": (
