@@ -12,7 +12,6 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNet, NeuralNetClassifier
-from skorch.callbacks import Checkpoint
 from skorch.utils import to_device
 from torch import nn
 
@@ -111,7 +110,7 @@ class NetLStep(LStep):
     def copied(self, estimator: Any) -> tuple[NeuralNet, bool]:
         """Return an initialized copy of a net, and whether its weights are trained."""
         net, trained = _initialized_copy(estimator, self.device)
-        _refuse_best_checkpoint(net)
+        _refuse_old_weights(net)
         return net, trained
 
     def _validate(self) -> None:
@@ -225,13 +224,13 @@ def _wrapped(module: nn.Module, device: Any) -> NeuralNetClassifier:
     return net.initialize()
 
 
-def _refuse_best_checkpoint(net: NeuralNet) -> None:
+def _refuse_old_weights(net: NeuralNet) -> None:
     for name, callback in net.callbacks_:
-        if isinstance(callback, Checkpoint) and callback.load_best:
+        if getattr(callback, "load_best", False):
             msg = (
-                f"The callback {name!r}, Checkpoint(load_best=True), would put old "
-                "weights back after each L step: set load_best=False; LCCompressor "
-                "keeps the best iterate by itself (keep='best')."
+                f"The callback {name!r}, {type(callback).__name__}(load_best=True), "
+                "would put old weights back after each L step: set load_best=False; "
+                "LCCompressor keeps the best iterate by itself (keep='best')."
             )
             raise ValueError(msg)
 

@@ -9,6 +9,7 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping
 from skorch.dataset import get_len, unpack_data
+from skorch.history import History
 from torch import Tensor, nn
 
 from sklc.codes import Code, decompress
@@ -171,7 +172,8 @@ class NetLearner(Learner):
             net.initialize_optimizer()
             rate.prepare(net)
         with first_callback(net, rate) if rate is not None else nullcontext():
-            net.notify("on_train_begin", X=X, y=y)
+            with self._no_history():  # schedulers would go on from where they were
+                net.notify("on_train_begin", X=X, y=y)
             if net.module_ is not module and rate is not None:
                 self._put_back(state)
                 net.initialize_optimizer()
@@ -189,6 +191,16 @@ class NetLearner(Learner):
                 "so lost its weights: do that in on_train_begin, or not at all."
             )
             raise RuntimeError(msg)
+
+    @contextmanager
+    def _no_history(self) -> Iterator[None]:
+        """Let callbacks begin anew, as in a first training."""
+        net = self.estimator
+        history, net.history = net.history, History()
+        try:
+            yield
+        finally:
+            net.history = history
 
     def _put_back(self, state: Mapping[str, Tensor]) -> None:
         """Put the weights into a module that a callback made anew."""
