@@ -182,7 +182,7 @@ def _initialized_copy(estimator: Any, device: Any) -> tuple[NeuralNet, bool]:
                 "The net is fitted already, and is trained again from its "
                 "initialisation: pass FrozenEstimator(net) to start from its weights."
             )
-            warnings.warn(msg, UserWarning, stacklevel=6)
+            warnings.warn(msg, UserWarning, stacklevel=5)
         net = clone(inner)
         if device is not None:
             net.set_params(device=device)

@@ -167,7 +167,7 @@ class NetLearner(Learner):
     def _session(self, rate: Rate | None) -> Iterator[None]:
         """Train as `partial_fit` does, but lose neither interrupts nor weights."""
         net, (X, y) = self.estimator, self.data
-        module, state = net.module_, self.snapshot()
+        module = net.module_
         if rate is not None:
             net.initialize_optimizer()
             rate.prepare(net)
@@ -175,7 +175,7 @@ class NetLearner(Learner):
             with self._no_history():  # schedulers would go on from where they were
                 net.notify("on_train_begin", X=X, y=y)
             if net.module_ is not module and rate is not None:
-                self._put_back(state)
+                self._put_back(module)
                 net.initialize_optimizer()
                 rate.prepare(net)
             module = net.module_
@@ -186,6 +186,7 @@ class NetLearner(Learner):
                     raise
             net.notify("on_train_end", X=X, y=y)
         if net.module_ is not module:
+            net.module_ = module
             msg = (
                 "A callback of the net made its module anew while it was training, and "
                 "so lost its weights: do that in on_train_begin, or not at all."
@@ -202,17 +203,20 @@ class NetLearner(Learner):
         finally:
             net.history = history
 
-    def _put_back(self, state: Mapping[str, Tensor]) -> None:
-        """Put the weights into a module that a callback made anew."""
-        try:
-            self.restore(state)
-        except RuntimeError as error:
+    def _put_back(self, module: nn.Module) -> None:
+        """Put the module back that a callback has replaced by an untrained one."""
+        made, self.estimator.module_ = self.estimator.module_, module
+        shapes, expected = (
+            {name: tensor.shape for name, tensor in each.state_dict().items()}
+            for each in (made, module)
+        )
+        if shapes != expected:
             msg = (
                 "A callback of the net made its module anew, and the weights no longer "
                 "fit in: give the module the shape of the data at once, or fit the net "
                 "first and pass it as FrozenEstimator(net) without that callback."
             )
-            raise RuntimeError(msg) from error
+            raise RuntimeError(msg)
 
     def _run(self, epochs: int) -> None:
         net, (X, y) = self.estimator, self.data
@@ -318,7 +322,17 @@ class NetLearner(Learner):
         self.trained = True
 
     def layers(self) -> dict[str, LayerInfo]:
-        return layer_infos(self.estimator, self._module, next(iter(self._loss_batches)))
+        batch = next(iter(self._loss_batches))
+        try:
+            return layer_infos(self.estimator, self._module, batch)
+        except RuntimeError as error:
+            msg = (
+                f"The net cannot be evaluated on the data: {error}. If one of its "
+                "callbacks sets the shape of the module when training begins, give the "
+                "module that shape at once, or fit the net first and pass it as "
+                "FrozenEstimator(net)."
+            )
+            raise ValueError(msg) from error
 
 
 def _stopped_early(net: NeuralNet) -> bool:
