@@ -105,7 +105,9 @@ class NetLStep(LStep):
         """Return a learner of a copy of the net (see :meth:`LStep.start`)."""
         self._validate()
         net, trained = self.copied(estimator)
-        return NetLearner(self, net, trained, n_steps, X, y, fit_params)
+        learner = NetLearner(self, net, trained, n_steps, X, y, fit_params)
+        learner.warn_unless_shuffled()
+        return learner
 
     def copied(self, estimator: Any) -> tuple[NeuralNet, bool]:
         """Return an initialized copy of a net, and whether its weights are trained."""

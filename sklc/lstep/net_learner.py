@@ -50,7 +50,6 @@ class NetLearner(Learner):
         net.check_data(X, y)
         self._split = net.get_split_datasets(X, y, **fit_params)
         train, valid = self._split
-        warn_unless_shuffled(net, train)
         self._train_batches = batches(net, train, training=True)
         self._valid_batches = valid and batches(net, valid, training=False)
         self._loss_batches = batches(
@@ -76,6 +75,10 @@ class NetLearner(Learner):
         self.set_weights(weights)
         if self.config.reestimate_batch_norm and with_statistics(self._module):
             reestimate(self.estimator, self._module, self._loss_batches)
+
+    def warn_unless_shuffled(self) -> None:
+        """Warn if the net trains in the order of the data (and nobody said so)."""
+        warn_unless_shuffled(self.estimator, self._split[0])
 
     # ---- training ----
 
