@@ -41,8 +41,9 @@ class Scaling(NeuralNetClassifier):
         output = self.infer(X, **fit_params)
         loss = self.get_loss(output, y, X, True)
         (1024 * loss).backward()
-        for parameter in self.module_.parameters():
-            parameter.grad /= 1024
+        for group in self.optimizer_.param_groups:
+            for parameter in group["params"]:
+                parameter.grad /= 1024
         return {"loss": loss, "y_pred": output}
 
 

@@ -153,12 +153,15 @@ class NetLearner(Learner):
                 yield f"theta.{number}", tensor
 
         net.get_all_learnable_params = trained
-        hook = self._module.register_forward_pre_hook(unfolded.substitute)
         try:
-            with self._quiet(), first_callback(net, unfolded), self._session(rate):
+            with (
+                self._quiet(),
+                unfolded.attached(),
+                first_callback(net, unfolded),
+                self._session(rate),
+            ):
                 self._run(epochs)
         finally:
-            hook.remove()
             del net.get_all_learnable_params
             net.initialize_optimizer()  # of the parameters again
         found = unfolded.result()
