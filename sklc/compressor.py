@@ -268,7 +268,8 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
             msg = f"scheme must be a sklc.schemes.Scheme, got {self.scheme!r}."
             raise TypeError(msg)
         l_step = self.l_step
-        if not (l_step is None or isinstance(l_step, LStep) or callable(l_step)):
+        function = callable(l_step) and not isinstance(l_step, type)
+        if not (l_step is None or isinstance(l_step, LStep) or function):
             msg = (
                 "l_step must be a sklc.lstep.LStep, a function or None, got "
                 f"{l_step!r}."

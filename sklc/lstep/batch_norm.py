@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from skorch import NeuralNet
-from skorch.dataset import unpack_data
+from skorch.dataset import get_len, unpack_data
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -20,21 +20,30 @@ def with_statistics(module: nn.Module) -> list[_BatchNorm]:
 
 
 def reestimate(net: NeuralNet, module: nn.Module, batches: Iterable[Any]) -> None:
-    """Set the running statistics to the averages over batches of training data.
+    """Set the running statistics to those of training data, sample by sample.
 
-    Everything else is as in evaluation: no dropout, no gradients.
+    Everything else is as in evaluation: no dropout, no gradients. A batch of one sample
+    beside larger ones is left out, as it may have no variance.
     """
     layers = with_statistics(module)
     momenta = [layer.momentum for layer in layers]
     net._set_training(False)
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # torch's cumulative average
         layer.train()
+    largest = seen = 0
     try:
         with torch.no_grad():
             for batch in batches:
-                net.infer(unpack_data(batch)[0])
+                inputs, _ = unpack_data(batch)
+                size = get_len(inputs)
+                largest = max(size, largest)
+                if size == 1 < largest:
+                    continue
+                seen += size
+                for layer in layers:  # a running average over all that was seen
+                    layer.momentum = size / seen
+                net.infer(inputs)
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from operator import itemgetter
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,25 +57,33 @@ class Batches:
             part: Any = slice(number * self.batch_size, (number + 1) * self.batch_size)
             if order is not None:
                 part = order[part]
-            yield _apply(self.X, itemgetter(part)), self.y[part]
+            yield _apply(self.X, partial(_rows, part=part)), _rows(self.y, part)
 
 
 def batches(net: NeuralNet, dataset: Any, *, training: bool) -> Any:
     """Return the iterator of a net over a dataset: a fast one, where it is equal.
 
     That is where the data are plain arrays or tensors, and the net has skorch's own
-    dataset and torch's own `DataLoader`, without options beyond those of
+    dataset and iterators, torch's `DataLoader`, without options beyond those of
     :class:`Batches`. They are moved to the device of the net, unless they would fill
     more than half of what it has free; then each batch is moved when it is used.
     """
     kind = net.iterator_train if training else net.iterator_valid
     prefix = "iterator_train" if training else "iterator_valid"
     options = {"batch_size": net.batch_size, **net.get_params_for(prefix)}
-    data = _plain(dataset)
-    if kind is not DataLoader or not options.keys() <= _OPTIONS or data is None:
+    size = options["batch_size"]
+    usual = (
+        type(net).get_iterator is NeuralNet.get_iterator
+        and kind is DataLoader
+        and options.keys() <= _OPTIONS
+        and type(size) is int
+        and (size > 0 or size == -1)
+    )
+    data = _plain(dataset) if usual else None
+    if data is None:
         return net.get_iterator(dataset, training=training)
     X, y = data
-    if options["batch_size"] == -1:
+    if size == -1:
         options["batch_size"] = len(y)
     if _fits(net.device, X, y):
         X, y = _apply(X, lambda x: x.to(net.device)), y.to(net.device)
@@ -106,9 +114,15 @@ def warn_unless_shuffled(net: NeuralNet, dataset: Any) -> None:
         warnings.warn(msg, UserWarning, stacklevel=5)
 
 
+def _rows(data: Tensor, part: Any) -> Tensor:
+    """Return rows in memory of their own: how kernels round depends on where it is."""
+    rows = data[part]
+    return rows.clone() if isinstance(part, slice) else rows
+
+
 def _plain(dataset: Any) -> tuple[_Data, Tensor] | None:
     """Return the tensors of a dataset of arrays, or None if it is another one."""
-    if isinstance(dataset, Subset):
+    if type(dataset) is Subset:
         inner = _plain(dataset.dataset)
         if inner is None:
             return None
@@ -126,7 +140,9 @@ def _plain(dataset: Any) -> tuple[_Data, Tensor] | None:
     else:
         X = _tensor(dataset.X)
     y = torch.zeros(len(dataset), 1) if dataset.y is None else _tensor(dataset.y)
-    return None if X is None or y is None else (X, y)
+    if X is None or y is None or get_len([X, y]) != len(dataset):
+        return None
+    return X, y
 
 
 def _tensor(array: Any) -> Tensor | None:

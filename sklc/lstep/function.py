@@ -60,7 +60,10 @@ class FunctionLStep(LStep):
             )
             raise TypeError(msg)
         net, trained = NetLStep().copied(estimator)
-        return FunctionLearner(self.function, net, trained, X, y, fit_params)
+        learner = FunctionLearner(self.function, net, trained, X, y, fit_params)
+        if not trained:
+            learner.warn_unless_shuffled()
+        return learner
 
 
 class FunctionLearner(NetLearner):

@@ -12,7 +12,6 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNet, NeuralNetClassifier
-from skorch.callbacks import Checkpoint
 from skorch.utils import to_device
 from torch import nn
 
@@ -106,12 +105,14 @@ class NetLStep(LStep):
         """Return a learner of a copy of the net (see :meth:`LStep.start`)."""
         self._validate()
         net, trained = self.copied(estimator)
-        return NetLearner(self, net, trained, n_steps, X, y, fit_params)
+        learner = NetLearner(self, net, trained, n_steps, X, y, fit_params)
+        learner.warn_unless_shuffled()
+        return learner
 
     def copied(self, estimator: Any) -> tuple[NeuralNet, bool]:
         """Return an initialized copy of a net, and whether its weights are trained."""
         net, trained = _initialized_copy(estimator, self.device)
-        _refuse_best_checkpoint(net)
+        _refuse_old_weights(net)
         return net, trained
 
     def _validate(self) -> None:
@@ -183,7 +184,7 @@ def _initialized_copy(estimator: Any, device: Any) -> tuple[NeuralNet, bool]:
                 "The net is fitted already, and is trained again from its "
                 "initialisation: pass FrozenEstimator(net) to start from its weights."
             )
-            warnings.warn(msg, UserWarning, stacklevel=6)
+            warnings.warn(msg, UserWarning, stacklevel=5)
         net = clone(inner)
         if device is not None:
             net.set_params(device=device)
@@ -225,13 +226,13 @@ def _wrapped(module: nn.Module, device: Any) -> NeuralNetClassifier:
     return net.initialize()
 
 
-def _refuse_best_checkpoint(net: NeuralNet) -> None:
+def _refuse_old_weights(net: NeuralNet) -> None:
     for name, callback in net.callbacks_:
-        if isinstance(callback, Checkpoint) and callback.load_best:
+        if getattr(callback, "load_best", False):
             msg = (
-                f"The callback {name!r}, Checkpoint(load_best=True), would put old "
-                "weights back after each L step: set load_best=False; LCCompressor "
-                "keeps the best iterate by itself (keep='best')."
+                f"The callback {name!r}, {type(callback).__name__}(load_best=True), "
+                "would put old weights back after each L step: set load_best=False; "
+                "LCCompressor keeps the best iterate by itself (keep='best')."
             )
             raise ValueError(msg)
 

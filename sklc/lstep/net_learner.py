@@ -9,6 +9,7 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping
 from skorch.dataset import get_len, unpack_data
+from skorch.history import History
 from torch import Tensor, nn
 
 from sklc.codes import Code, decompress
@@ -49,7 +50,6 @@ class NetLearner(Learner):
         net.check_data(X, y)
         self._split = net.get_split_datasets(X, y, **fit_params)
         train, valid = self._split
-        warn_unless_shuffled(net, train)
         self._train_batches = batches(net, train, training=True)
         self._valid_batches = valid and batches(net, valid, training=False)
         self._loss_batches = batches(
@@ -75,6 +75,10 @@ class NetLearner(Learner):
         self.set_weights(weights)
         if self.config.reestimate_batch_norm and with_statistics(self._module):
             reestimate(self.estimator, self._module, self._loss_batches)
+
+    def warn_unless_shuffled(self) -> None:
+        """Warn if the net trains in the order of the data (and nobody said so)."""
+        warn_unless_shuffled(self.estimator, self._split[0])
 
     # ---- training ----
 
@@ -149,12 +153,15 @@ class NetLearner(Learner):
                 yield f"theta.{number}", tensor
 
         net.get_all_learnable_params = trained
-        hook = self._module.register_forward_pre_hook(unfolded.substitute)
         try:
-            with self._quiet(), first_callback(net, unfolded), self._session(rate):
+            with (
+                self._quiet(),
+                unfolded.attached(),
+                first_callback(net, unfolded),
+                self._session(rate),
+            ):
                 self._run(epochs)
         finally:
-            hook.remove()
             del net.get_all_learnable_params
             net.initialize_optimizer()  # of the parameters again
         found = unfolded.result()
@@ -166,14 +173,15 @@ class NetLearner(Learner):
     def _session(self, rate: Rate | None) -> Iterator[None]:
         """Train as `partial_fit` does, but lose neither interrupts nor weights."""
         net, (X, y) = self.estimator, self.data
-        module, state = net.module_, self.snapshot()
+        module = net.module_
         if rate is not None:
             net.initialize_optimizer()
             rate.prepare(net)
         with first_callback(net, rate) if rate is not None else nullcontext():
-            net.notify("on_train_begin", X=X, y=y)
+            with self._no_history():  # schedulers would go on from where they were
+                net.notify("on_train_begin", X=X, y=y)
             if net.module_ is not module and rate is not None:
-                self._put_back(state)
+                self._put_back(module)
                 net.initialize_optimizer()
                 rate.prepare(net)
             module = net.module_
@@ -184,23 +192,37 @@ class NetLearner(Learner):
                     raise
             net.notify("on_train_end", X=X, y=y)
         if net.module_ is not module:
+            net.module_ = module
             msg = (
                 "A callback of the net made its module anew while it was training, and "
                 "so lost its weights: do that in on_train_begin, or not at all."
             )
             raise RuntimeError(msg)
 
-    def _put_back(self, state: Mapping[str, Tensor]) -> None:
-        """Put the weights into a module that a callback made anew."""
+    @contextmanager
+    def _no_history(self) -> Iterator[None]:
+        """Let callbacks begin anew, as in a first training."""
+        net = self.estimator
+        history, net.history = net.history, History()
         try:
-            self.restore(state)
-        except RuntimeError as error:
+            yield
+        finally:
+            net.history = history
+
+    def _put_back(self, module: nn.Module) -> None:
+        """Put the module back that a callback has replaced by an untrained one."""
+        made, self.estimator.module_ = self.estimator.module_, module
+        shapes, expected = (
+            {name: tensor.shape for name, tensor in each.state_dict().items()}
+            for each in (made, module)
+        )
+        if shapes != expected:
             msg = (
                 "A callback of the net made its module anew, and the weights no longer "
                 "fit in: give the module the shape of the data at once, or fit the net "
                 "first and pass it as FrozenEstimator(net) without that callback."
             )
-            raise RuntimeError(msg) from error
+            raise RuntimeError(msg)
 
     def _run(self, epochs: int) -> None:
         net, (X, y) = self.estimator, self.data
@@ -306,7 +328,17 @@ class NetLearner(Learner):
         self.trained = True
 
     def layers(self) -> dict[str, LayerInfo]:
-        return layer_infos(self.estimator, self._module, next(iter(self._loss_batches)))
+        batch = next(iter(self._loss_batches))
+        try:
+            return layer_infos(self.estimator, self._module, batch)
+        except RuntimeError as error:
+            msg = (
+                f"The net cannot be evaluated on the data: {error}. If one of its "
+                "callbacks sets the shape of the module when training begins, give the "
+                "module that shape at once, or fit the net first and pass it as "
+                "FrozenEstimator(net)."
+            )
+            raise ValueError(msg) from error
 
 
 def _stopped_early(net: NeuralNet) -> bool:

@@ -118,11 +118,14 @@ def pulled(
         return
     get_loss = net.get_loss
 
-    def penalized(*args: Any, training: bool = False, **kwargs: Any) -> Tensor:
-        loss = get_loss(*args, training=training, **kwargs)
+    def penalized(
+        y_pred: Any, y_true: Any, X: Any = None, training: bool = False
+    ) -> Tensor:
+        loss = get_loss(y_pred, y_true, X=X, training=training)
         if not training:
             return loss
-        return loss + penalty(get_len(args[0]) if summed else 1).to(loss)
+        times = get_len(y_pred if X is None else X) if summed else 1
+        return loss + penalty(times).to(loss)
 
     net.get_loss = penalized
     try:
