@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, MetaEstimatorMixin
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, is_regressor
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_random_state, get_tags
+from sklearn.metrics import accuracy_score
+from sklearn.utils import ClassifierTags, check_random_state, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
+from skorch import NeuralNet
 
 from sklc.checkpoint import Checkpoint
 from sklc.codes import nbits
 from sklc.fingerprint import describe, digest
+from sklc.inputs import Inputs, understood
 from sklc.lstep import FunctionLStep, Learner, LStep, default_l_step
 from sklc.run import Run
 from sklc.schemes import Scheme
@@ -28,6 +31,8 @@ def _estimator_has(method: str) -> Callable[["LCCompressor"], bool]:
 
     def check(self: "LCCompressor") -> bool:
         estimator = getattr(self, "estimator_", self.estimator)
+        if method == "predict_proba" and is_regressor(self):
+            return False  # skorch has it all the same
         return isinstance(estimator, torch.nn.Module) or hasattr(estimator, method)
 
     return check
@@ -189,6 +194,10 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         self
         """
         self._validate()
+        self._inputs = Inputs()
+        if self._of_a_net:
+            trained = isinstance(self.estimator, FrozenEstimator | torch.nn.Module)
+            self._inputs, X, y = understood(self, X, y, trained=trained)
         with _seeded(self.random_state):
             learner = self._l_step().start(
                 self.estimator, X, y, n_steps=self.max_iter, **fit_params
@@ -202,6 +211,13 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
                     self._finish(learner, run)
         run.record.warn_if_useless(self.reference_loss_)
         return self
+
+    @property
+    def _of_a_net(self) -> bool:
+        estimator = self.estimator
+        if isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
+        return isinstance(estimator, NeuralNet | torch.nn.Module)
 
     def _l_step(self) -> LStep:
         if self.l_step is None:
@@ -253,6 +269,10 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         kept = run.record.kept
         learner.restore(kept.snapshot)
         self.estimator_ = learner.estimator
+        self._inputs.dtype = learner.input_dtype
+        for name in ("n_features_in_", "feature_names_in_"):
+            if not self._of_a_net and hasattr(learner.estimator, name):
+                setattr(self, name, getattr(learner.estimator, name))
         self.theta_ = kept.theta
         self.history_ = run.record.history
         self.reference_loss_ = run.reference_loss
@@ -317,28 +337,46 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
                 raise ValueError(msg)
 
     @available_if(_estimator_has("predict"))
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any) -> Any:
         """Predict with the compressed model."""
         check_is_fitted(self)
-        return self.estimator_.predict(X)
+        return self._inputs.decoded(
+            self.estimator_.predict(self._inputs.prepared(self, X))
+        )
 
     @available_if(_estimator_has("predict_proba"))
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: Any) -> Any:
         """Predict class probabilities with the compressed model."""
         check_is_fitted(self)
-        return self.estimator_.predict_proba(X)
+        return self.estimator_.predict_proba(self._inputs.prepared(self, X))
+
+    @available_if(_estimator_has("predict_log_proba"))
+    def predict_log_proba(self, X: Any) -> Any:
+        """Predict logarithms of class probabilities with the compressed model."""
+        check_is_fitted(self)
+        return self.estimator_.predict_log_proba(self._inputs.prepared(self, X))
+
+    @available_if(_estimator_has("decision_function"))
+    def decision_function(self, X: Any) -> Any:
+        """Return what the compressed model decides by."""
+        check_is_fitted(self)
+        return self.estimator_.decision_function(self._inputs.prepared(self, X))
 
     @available_if(_estimator_has("score"))
     def score(self, X: Any, y: Any = None, **score_params: Any) -> float:
         """Return the score of the compressed model, as its estimator defines it."""
         check_is_fitted(self)
+        if self._inputs.encoder is not None:
+            return accuracy_score(y, self.predict(X), **score_params)
+        X = self._inputs.prepared(self, X)
         return self.estimator_.score(X, y, **score_params)
 
     @property
     def classes_(self) -> np.ndarray:
         """Classes of a classifier."""
         check_is_fitted(self)
-        return self.estimator_.classes_
+        encoder = self._inputs.encoder
+        return self.estimator_.classes_ if encoder is None else encoder.classes_
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "theta_")
@@ -347,11 +385,17 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         if isinstance(self.estimator, torch.nn.Module):
             tags.estimator_type = "classifier"
+            tags.classifier_tags = ClassifierTags()
+            tags.target_tags.required = True
             return tags
         inner = get_tags(self.estimator)
         tags.estimator_type = inner.estimator_type
         tags.classifier_tags = inner.classifier_tags
         tags.regressor_tags = inner.regressor_tags
+        tags.target_tags = inner.target_tags
+        if not self._of_a_net:
+            tags.input_tags = inner.input_tags
+        tags.non_deterministic = inner.non_deterministic
         return tags
 
 

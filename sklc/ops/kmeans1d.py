@@ -97,10 +97,11 @@ def kmeans_1d(
         return known
     search = Search(points, k, zero, n_zeros)
     search.offer(_spread(points, k, zero))
-    warm = start is not None and start.numel()
-    if warm:
+    rounds = np.inf
+    if start is not None and start.numel():
         search.offer(np.sort(start.detach().double().cpu().numpy()) - points.shift)
-    lower = search.run(limit, rounds=1 if warm and positions > EXACT_LIMIT else np.inf)
+        rounds = 1 if positions > EXACT_LIMIT else np.inf
+    lower = search.run(limit, rounds)
     return Clustering(
         centers=torch.from_numpy(search.centers + points.shift),
         distortion=search.upper,
