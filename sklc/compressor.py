@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklc.checkpoint import Checkpoint
 from sklc.codes import nbits
 from sklc.fingerprint import describe, digest
-from sklc.lstep import FunctionLStep, Learner, LStep, default_l_step
+from sklc.lstep import FunctionLStep, Learner, LStep, default_l_step, rng
 from sklc.run import Run
 from sklc.schemes import Scheme
 
@@ -229,7 +229,7 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
             for name in ("max_iter", "tol", "finetune_epochs", "verbose", "checkpoint"):
                 del identity[name]
             if isinstance(self.estimator, FrozenEstimator | torch.nn.Module):
-                identity["estimator"] = digest(learner.weights())
+                identity["weights"] = digest(learner.snapshot())
             identity["data"] = digest([X, y])
             checkpoint = Checkpoint(self.checkpoint, identity)
         return Run(
@@ -350,6 +350,9 @@ def _seeded(random_state: Any) -> Iterator[None]:
         yield
         return
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    before = rng.state()
+    torch.manual_seed(seed)
+    try:
         yield
+    finally:
+        rng.restore(before)

@@ -103,6 +103,10 @@ class Record:
         loss = self.learner.loss()
         cost = self.scheme.cost(theta, weights, self.layers)
         size = nbits(theta)
+        objective = loss + cost
+        if math.isnan(objective):
+            objective = math.inf
+        measured = Kept(step, (objective, size), theta, self.learner.snapshot())
         self.history.append(
             {
                 "step": step,
@@ -114,10 +118,7 @@ class Record:
                 "seconds": time.perf_counter() - self.start,
             }
         )
-        objective = loss + cost
-        if math.isnan(objective):
-            objective = math.inf
-        return Kept(step, (objective, size), theta, self.learner.snapshot())
+        return measured
 
     def warn_if_useless(self, reference: float) -> None:
         """Warn if the steps did not improve on direct compression."""
@@ -130,4 +131,4 @@ class Record:
                 "longer in each (epochs), begin with a smaller mu_init, or check the "
                 "learning rate."
             )
-            warnings.warn(msg, UserWarning, stacklevel=4)
+            warnings.warn(msg, UserWarning, stacklevel=3)
