@@ -51,7 +51,9 @@ class NetLearner(Learner):
         self._split = net.get_split_datasets(X, y, **fit_params)
         train, valid = self._split
         self._train_batches = batches(net, train, training=True)
-        self._valid_batches = valid and batches(net, valid, training=False)
+        self._valid_batches = (
+            None if valid is None else batches(net, valid, training=False)
+        )
         self._loss_batches = batches(
             net, sample(train, config.loss_samples), training=False
         )
