@@ -138,13 +138,20 @@ class Checkpoint:
             with safe_open(self.path, "pt") as file:
                 header = json.loads((file.metadata() or {})["sklc"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
-            identity = header["identity"]
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            identity, version = header["identity"], header["format"]
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             msg = (
                 f"checkpoint={str(self.path)!r} is damaged, or no checkpoint of sklc "
                 f"({error}): delete it to begin anew, or give another path."
             )
             raise ValueError(msg) from error
+        if version != _FORMAT:
+            msg = (
+                f"checkpoint={str(self.path)!r} has format {version}, and this version "
+                f"of sklc reads format {_FORMAT}: go on with the version that wrote "
+                "it, or delete it to begin anew."
+            )
+            raise ValueError(msg)
         names = identity.keys() | self.identity.keys()
         other = sorted(n for n in names if identity.get(n) != self.identity.get(n))
         if other:
@@ -160,7 +167,7 @@ class Checkpoint:
 def _replace(path: Path, content: bytes) -> None:
     """Replace a file by another content, at once or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.new-{os.getpid()}")
+    new = path.with_name(f"{path.name}.new")  # maybe left by a process that was killed
     with new.open("wb") as file:
         file.write(content)
         file.flush()
@@ -169,5 +176,8 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a number of NumPy as one of Python."""
-    return value.item()
+    """Return numbers and arrays of NumPy as those of Python."""
+    if not hasattr(value, "tolist"):
+        msg = f"checkpoint holds JSON values, and no {value!r} of the net's history."
+        raise TypeError(msg)
+    return value.tolist()

@@ -21,7 +21,7 @@ from sklc.checkpoint import Checkpoint
 from sklc.codes import nbits
 from sklc.fingerprint import describe, digest
 from sklc.inputs import Inputs, understood
-from sklc.lstep import FunctionLStep, Learner, LStep, default_l_step
+from sklc.lstep import FunctionLStep, Learner, LStep, default_l_step, rng
 from sklc.run import Run
 from sklc.schemes import Scheme
 
@@ -248,7 +248,7 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
             for name in ("max_iter", "tol", "finetune_epochs", "verbose", "checkpoint"):
                 del identity[name]
             if isinstance(self.estimator, FrozenEstimator | torch.nn.Module):
-                identity["estimator"] = digest(learner.weights())
+                identity["weights"] = digest(learner.snapshot())
             identity["data"] = digest([X, y])
             checkpoint = Checkpoint(self.checkpoint, identity)
         return Run(
@@ -406,6 +406,9 @@ def _seeded(random_state: Any) -> Iterator[None]:
         yield
         return
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    before = rng.state()
+    torch.manual_seed(seed)
+    try:
         yield
+    finally:
+        rng.restore(before)

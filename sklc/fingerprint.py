@@ -1,21 +1,30 @@
 """What says that two configurations, or two data sets, are the same."""
 
+import re
 from collections.abc import Mapping
+from pickle import PicklingError
 from typing import Any
 
 import joblib
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator
+from torch import Tensor, nn
 
 
 def describe(value: Any) -> Any:
     """Return a JSON-compatible description, equal for equal values in any process.
 
-    Estimators are described by their class and parameters, classes and functions by
-    their names; whatever else by its `repr`.
+    Estimators (and whatever else has ``get_params``) are described by their class and
+    parameters, classes and functions by their names, modules by their `repr`, other
+    objects by a hash of their content. Addresses are left out.
     """
-    if isinstance(value, BaseEstimator):
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if hasattr(value, "__qualname__"):
+        return _name(value)
+    if hasattr(value, "get_params"):
         parameters = value.get_params(deep=False)
         return {
             "class": _name(type(value)),
@@ -25,9 +34,15 @@ def describe(value: Any) -> Any:
         return {str(key): describe(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, list | tuple):
         return [describe(part) for part in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return _name(value) if hasattr(value, "__qualname__") else repr(value)
+    if isinstance(value, set | frozenset):
+        return sorted((describe(part) for part in value), key=str)
+    if isinstance(value, nn.Module):
+        return _without_addresses(repr(value))
+    content = _array(value) if isinstance(value, Tensor) else value
+    try:
+        return f"{_name(type(value))} {joblib.hash(content)}"
+    except (AttributeError, PicklingError, TypeError):  # it cannot be pickled
+        return _without_addresses(repr(value))
 
 
 def digest(data: Any) -> str:
@@ -46,9 +61,8 @@ def _plain(data: Any) -> Any:
     if sparse.issparse(data):
         csr = data.tocsr()
         return [data.shape, csr.data, csr.indices, csr.indptr]
-    if hasattr(data, "detach"):  # a tensor
-        data = data.detach().cpu()
-        data = data.float() if data.is_floating_point() else data
+    if isinstance(data, Tensor):
+        data = _array(data)
     if data is None or isinstance(data, str | bool | int | float | np.generic):
         return data
     if hasattr(data, "__array__") and hasattr(data, "shape"):
@@ -56,5 +70,16 @@ def _plain(data: Any) -> Any:
     return [_name(type(data)), len(data) if hasattr(data, "__len__") else None]
 
 
+def _array(tensor: Tensor) -> np.ndarray:
+    """Return what a tensor holds."""
+    dense = tensor.detach().cpu().to_dense()
+    exotic = dense.is_floating_point() and dense.itemsize < 4  # such as bfloat16
+    return (dense.float() if exotic else dense).numpy()
+
+
 def _name(value: Any) -> str:
-    return f"{value.__module__}.{value.__qualname__}"
+    return f"{getattr(value, '__module__', None)}.{value.__qualname__}"
+
+
+def _without_addresses(text: str) -> str:
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)

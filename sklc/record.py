@@ -103,6 +103,10 @@ class Record:
         loss = self.learner.loss()
         cost = self.scheme.cost(theta, weights, self.layers)
         size = nbits(theta)
+        objective = loss + cost
+        if math.isnan(objective):
+            objective = math.inf
+        measured = Kept(step, (objective, size), theta, self.learner.snapshot())
         self.history.append(
             {
                 "step": step,
@@ -114,20 +118,25 @@ class Record:
                 "seconds": time.perf_counter() - self.start,
             }
         )
-        objective = loss + cost
-        if math.isnan(objective):
-            objective = math.inf
-        return Kept(step, (objective, size), theta, self.learner.snapshot())
+        return measured
 
     def warn_if_useless(self, reference: float) -> None:
-        """Warn if the steps did not improve on direct compression."""
+        """Warn if nothing improved on direct compression."""
         direct, *steps = [entry["loss"] + entry["cost"] for entry in self.history]
         kept = self.kept.objective[0]
-        if steps and direct > reference and kept >= direct:
-            msg = (
-                f"The LC steps did not improve on direct compression: loss + cost is "
-                f"{kept:.4g} at the step kept and {direct:.4g} without any. Train "
-                "longer in each (epochs), begin with a smaller mu_init, or check the "
-                "learning rate."
+        if not steps or direct <= reference or kept < direct:
+            return
+        what, advice = (
+            ("Fine-tuning", "Train longer (finetune_epochs), or")
+            if math.isinf(self.history[1]["mu"])
+            else (
+                "The LC steps",
+                "Train longer in each (epochs), begin with a smaller mu_init, or",
             )
-            warnings.warn(msg, UserWarning, stacklevel=4)
+        )
+        msg = (
+            f"{what} did not improve on direct compression: loss + cost is {kept:.4g} "
+            f"at the step kept and {direct:.4g} without any. {advice} check the "
+            "learning rate."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=3)

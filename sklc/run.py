@@ -60,9 +60,10 @@ class Run:
         self.record = Record(self.scheme, self.learner, self.keep)
         progress = Progress(self.verbose, self.max_iter)
         try:
-            self.termination = self._iterate(progress)
+            end = self._iterate(progress)
             if self.finetune_epochs:
                 self._finetune()
+            self.termination = end
         except KeyboardInterrupt:
             if not self.record.history:
                 raise
@@ -71,7 +72,7 @@ class Run:
                 f"Interrupted after {self.n_iter} of {self.max_iter} LC steps: the "
                 f"result is the iterate of step {self.record.kept.step}."
             )
-            warnings.warn(msg, UserWarning, stacklevel=4)
+            warnings.warn(msg, UserWarning, stacklevel=3)
         except DivergenceError:
             self.termination = "diverged"
             raise

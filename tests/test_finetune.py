@@ -7,11 +7,19 @@ import numpy as np
 import pytest
 import torch
 from cases import COMPOSITIONS, SETTINGS, SMALL, draw, name_of, uses
-from nets import classifier, compressor, data, started, targets
+from nets import (
+    Accumulating,
+    Deaf,
+    Scaling,
+    classifier,
+    compressor,
+    data,
+    started,
+    targets,
+)
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
-from test_lstep_pull import Accumulating, Deaf, Scaling
 from torch import nn
 
 from sklc.codes import Factored, Sparse, Sum, decompress, degrees_of_freedom

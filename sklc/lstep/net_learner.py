@@ -58,7 +58,9 @@ class NetLearner(Learner):
         self._split = net.get_split_datasets(X, y, **fit_params)
         train, valid = self._split
         self._train_batches = batches(net, train, training=True)
-        self._valid_batches = valid and batches(net, valid, training=False)
+        self._valid_batches = (
+            None if valid is None else batches(net, valid, training=False)
+        )
         self._loss_batches = batches(
             net, sample(train, config.loss_samples), training=False
         )
@@ -234,7 +236,7 @@ class NetLearner(Learner):
             net.initialize_optimizer()
             rate.prepare(net)
         with first_callback(net, rate) if rate is not None else nullcontext():
-            with self._no_history():  # schedulers would go on from where they were
+            with self._anew():
                 net.notify("on_train_begin", X=X, y=y)
             if net.module_ is not module and rate is not None:
                 self._put_back(module)
@@ -256,9 +258,12 @@ class NetLearner(Learner):
             raise RuntimeError(msg)
 
     @contextmanager
-    def _no_history(self) -> Iterator[None]:
-        """Let callbacks begin anew, as in a first training."""
+    def _anew(self) -> Iterator[None]:
+        """Let callbacks begin as in a first training, without past or best score."""
         net = self.estimator
+        for _, callback in net.callbacks_:
+            if hasattr(callback, "best_score_"):
+                callback.initialize()
         history, net.history = net.history, History()
         try:
             yield
