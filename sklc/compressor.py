@@ -74,7 +74,7 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
     max_iter : int, default=40
         Number of LC steps, at most; 0 is direct compression.
     tol : float, default=1e-4
-        Stop when ``||w - Δ(Θ)|| <= tol * ||w||``.
+        Stop when ``||w - Δ(Θ)|| <= tol * ||w||``, after one step at least.
     keep : {"best", "last"}, default="best"
         Which iterate to keep: the one with the lowest mean training loss of Δ(Θ) plus
         cost(Θ) (fewer bits where that ties), direct compression included; or the last.

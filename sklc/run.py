@@ -83,7 +83,7 @@ class Run:
         for iterate in self._iterates():
             self.n_iter = iterate.step
             progress.tell(self.record.history[-1], self.ratio(nbits(iterate.theta)))
-            if iterate.gap <= self.tol:
+            if iterate.step and iterate.gap <= self.tol:
                 return "converged"
             if iterate.step >= self.max_iter:
                 return "max_iter"
