@@ -49,12 +49,21 @@ from sklc.schemes import (
 
 
 class Experiment(NamedTuple):
-    """A scheme, and the original's learning rate and schedule of mu for it."""
+    """A scheme, and the original's learning rate and schedule of mu for it.
+
+    The original begins where mu is zero: for a scheme with a penalty, with no weights.
+    """
 
     scheme: Scheme
     lr: float
     mu_init: float
     mu_factor: float
+    penalty: bool = False
+
+    def pulls(self, mu_init: float, mu_factor: float, n_steps: int) -> list[float]:
+        """Return the pulls of direct compression and of all steps."""
+        first = 1e-12 if self.penalty else mu_init
+        return [first, *(mu_init * mu_factor**step for step in range(n_steps))]
 
 
 EXPERIMENTS = {
@@ -98,7 +107,7 @@ EXPERIMENTS = {
         1e-3,
         1.3,
     ),
-    "rank_selection": Experiment(RankSelection(alpha=1e-6), 0.1, 1e-3, 1.1),
+    "rank_selection": Experiment(RankSelection(alpha=1e-6), 0.1, 1e-3, 1.1, True),
 }
 
 
@@ -180,20 +189,18 @@ def compressor(net: NeuralNetClassifier, name: str, schedule: str) -> LCCompress
     if schedule == "original":
         return lc.set_params(
             l_step=NetLStep(epochs=20, first_epochs=40, lr=experiment.lr),
-            mu_init=experiment.mu_init,
-            mu_factor=experiment.mu_factor,
+            mu_init=experiment.pulls(experiment.mu_init, experiment.mu_factor, 40),
             max_iter=40,
         )
     if schedule in ("short", "tuned"):
-        lc.set_params(
+        n_steps = 40 if schedule == "short" else 30
+        mu_init = 7e-4 if experiment.penalty else 1e-3
+        return lc.set_params(
             l_step=NetLStep(epochs=1, first_epochs=2, lr=0.09),
-            mu_init=1e-3,
-            mu_factor=1.1,
-            max_iter=40,
+            mu_init=experiment.pulls(mu_init, 1.1 ** (40 / n_steps), n_steps),
+            max_iter=n_steps,
+            finetune_epochs=40 - n_steps,
         )
-        if schedule == "tuned":
-            lc.set_params(max_iter=30, mu_factor=1.1 ** (4 / 3), finetune_epochs=10)
-        return lc
     return lc.set_params(
         mu_init=1e-3, max_iter=0, finetune_epochs=41 if schedule == "rival" else 0
     )

@@ -41,6 +41,7 @@ class Checkpoint:
         iterate: Iterate,
         record: Record,
         mu_init: float,
+        mu_factor: float,
         reference_loss: float,
     ) -> None:
         """Write the state after a step, the learner being at its weights."""
@@ -69,6 +70,7 @@ class Checkpoint:
             "mu": iterate.mu,
             "gap": iterate.gap,
             "mu_init": mu_init,
+            "mu_factor": mu_factor,
             "reference_loss": reference_loss,
             "history": record.history,
             "theta": store_theta("theta/", iterate.theta),
@@ -80,12 +82,12 @@ class Checkpoint:
         copies = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
         _replace(self.path, save(copies, {"sklc": json.dumps(header, default=_plain)}))
 
-    def load(self, record: Record) -> tuple[Iterate, float, float] | None:
+    def load(self, record: Record) -> tuple[Iterate, float, float, float] | None:
         """Go on from the file, if there is one.
 
         Returns
         -------
-        iterate, mu_init, reference_loss
+        iterate, mu_init, mu_factor, reference_loss
             Or None. The record, and the learner in it, are brought to that state.
 
         Raises
@@ -128,7 +130,8 @@ class Checkpoint:
             header["kept"]["step"], (loss, size), theta("kept_theta"), snapshot
         )
         record.go_on(header["history"])
-        return iterate, header["mu_init"], header["reference_loss"]
+        schedule = header["mu_init"], header["mu_factor"]
+        return iterate, *schedule, header["reference_loss"]
 
     def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         try:

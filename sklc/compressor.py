@@ -1,7 +1,7 @@
 """LCCompressor: the learning-compression algorithm as a scikit-learn estimator."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from os import PathLike
@@ -9,25 +9,34 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, MetaEstimatorMixin
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, is_regressor
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_random_state, get_tags
+from sklearn.metrics import accuracy_score
+from sklearn.utils import ClassifierTags, check_random_state, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
+from skorch import NeuralNet
 
 from sklc.checkpoint import Checkpoint
 from sklc.codes import nbits
 from sklc.fingerprint import describe, digest
+from sklc.inputs import Inputs, understood
 from sklc.lstep import FunctionLStep, Learner, LStep, default_l_step, rng
 from sklc.run import Run
 from sklc.schemes import Scheme
+
+
+def _unfrozen(estimator: Any) -> Any:
+    return estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
 
 
 def _estimator_has(method: str) -> Callable[["LCCompressor"], bool]:
     """Whether the (fitted, if it is) estimator has a method; nn.Modules predict."""
 
     def check(self: "LCCompressor") -> bool:
-        estimator = getattr(self, "estimator_", self.estimator)
+        estimator = getattr(self, "estimator_", _unfrozen(self.estimator))
+        if method == "predict_proba" and is_regressor(self):
+            return False  # skorch has it all the same
         return isinstance(estimator, torch.nn.Module) or hasattr(estimator, method)
 
     return check
@@ -58,12 +67,15 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         estimator, :class:`~sklc.lstep.NetLStep` for nets. A function
         ``l_step(module, penalty, step, X, y)`` trains a net in your own way, see
         :class:`~sklc.lstep.FunctionLStep`.
-    mu_init : float or "auto", default="auto"
+    mu_init : float, "auto" or sequence of float, default="auto"
         The first pull. ``"auto"`` measures the curvature of the loss, see
-        :func:`sklc.schedule.automatic_mu`.
-    mu_factor : float, default=1.2
-        The pull grows by this factor at each step; at least 1.
-    max_iter : int, default=30
+        :func:`sklc.schedule.automatic_mu`. A sequence is a schedule of your own: the
+        pulls of direct compression and of each step, the last one for all that follow.
+    mu_factor : float or "auto", default="auto"
+        The pull grows by this factor at each step; at least 1. ``"auto"`` is what takes
+        it to 45 times `mu_init` in `max_iter` steps (to what the curvature asks for, if
+        `mu_init` is automatic): 1.1 if they are 40.
+    max_iter : int, default=40
         Number of LC steps, at most; 0 is direct compression.
     tol : float, default=1e-4
         Stop when ``||w - Δ(Θ)|| <= tol * ||w||``.
@@ -145,9 +157,9 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         scheme: Scheme,
         *,
         l_step: LStep | Callable[..., Any] | None = None,
-        mu_init: float | str = "auto",
-        mu_factor: float = 1.2,
-        max_iter: int = 30,
+        mu_init: float | str | Sequence[float] = "auto",
+        mu_factor: float | str = "auto",
+        max_iter: int = 40,
         tol: float = 1e-4,
         keep: str = "best",
         multipliers: bool = True,
@@ -186,6 +198,10 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         self
         """
         self._validate()
+        self._inputs = Inputs()
+        if self._of_a_net:
+            trained = isinstance(self.estimator, FrozenEstimator | torch.nn.Module)
+            self._inputs, X, y = understood(self, X, y, trained=trained)
         with _seeded(self.random_state):
             learner = self._l_step().start(
                 self.estimator, X, y, n_steps=self.max_iter, **fit_params
@@ -199,6 +215,10 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
                     self._finish(learner, run)
         run.record.warn_if_useless(self.reference_loss_)
         return self
+
+    @property
+    def _of_a_net(self) -> bool:
+        return isinstance(_unfrozen(self.estimator), NeuralNet | torch.nn.Module)
 
     def _l_step(self) -> LStep:
         if self.l_step is None:
@@ -250,6 +270,10 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         kept = run.record.kept
         learner.restore(kept.snapshot)
         self.estimator_ = learner.estimator
+        self._inputs.dtype = learner.input_dtype
+        for name in ("n_features_in_", "feature_names_in_"):
+            if not self._of_a_net and hasattr(learner.estimator, name):
+                setattr(self, name, getattr(learner.estimator, name))
         self.theta_ = kept.theta
         self.history_ = run.record.history
         self.reference_loss_ = run.reference_loss
@@ -276,12 +300,21 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
             msg = f"checkpoint must be a path or None, got {self.checkpoint!r}."
             raise TypeError(msg)
         self.scheme.validate()
-        positive = isinstance(self.mu_init, Real) and 0 < self.mu_init < math.inf
+        pulls: Any = [self.mu_init] if isinstance(self.mu_init, Real) else self.mu_init
+        positive = isinstance(pulls, list | tuple) and all(
+            isinstance(mu, Real) and 0 < float(mu) < math.inf for mu in pulls
+        )
         checks = {
-            "mu_init": (self.mu_init == "auto" or positive, "'auto' or above 0"),
+            "mu_init": (
+                self.mu_init == "auto" or (positive and pulls),
+                "'auto', above 0, or a list of such numbers",
+            ),
             "mu_factor": (
-                isinstance(self.mu_factor, Real) and 1 <= self.mu_factor < math.inf,
-                "at least 1",
+                self.mu_factor == "auto"
+                or (
+                    isinstance(self.mu_factor, Real) and 1 <= self.mu_factor < math.inf
+                ),
+                "'auto' or at least 1",
             ),
             "max_iter": (
                 isinstance(self.max_iter, Integral) and self.max_iter >= 0,
@@ -305,41 +338,65 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
                 raise ValueError(msg)
 
     @available_if(_estimator_has("predict"))
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any) -> Any:
         """Predict with the compressed model."""
         check_is_fitted(self)
-        return self.estimator_.predict(X)
+        return self._inputs.decoded(
+            self.estimator_.predict(self._inputs.prepared(self, X))
+        )
 
     @available_if(_estimator_has("predict_proba"))
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: Any) -> Any:
         """Predict class probabilities with the compressed model."""
         check_is_fitted(self)
-        return self.estimator_.predict_proba(X)
+        return self.estimator_.predict_proba(self._inputs.prepared(self, X))
+
+    @available_if(_estimator_has("predict_log_proba"))
+    def predict_log_proba(self, X: Any) -> Any:
+        """Predict logarithms of class probabilities with the compressed model."""
+        check_is_fitted(self)
+        return self.estimator_.predict_log_proba(self._inputs.prepared(self, X))
+
+    @available_if(_estimator_has("decision_function"))
+    def decision_function(self, X: Any) -> Any:
+        """Return what the compressed model decides by."""
+        check_is_fitted(self)
+        return self.estimator_.decision_function(self._inputs.prepared(self, X))
 
     @available_if(_estimator_has("score"))
     def score(self, X: Any, y: Any = None, **score_params: Any) -> float:
         """Return the score of the compressed model, as its estimator defines it."""
         check_is_fitted(self)
+        if self._inputs.encoder is not None:
+            return accuracy_score(y, self.predict(X), **score_params)
+        X = self._inputs.prepared(self, X)
         return self.estimator_.score(X, y, **score_params)
 
     @property
     def classes_(self) -> np.ndarray:
         """Classes of a classifier."""
         check_is_fitted(self)
-        return self.estimator_.classes_
+        encoder = self._inputs.encoder
+        return self.estimator_.classes_ if encoder is None else encoder.classes_
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "theta_")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        if isinstance(self.estimator, torch.nn.Module):
+        if isinstance(_unfrozen(self.estimator), torch.nn.Module):
             tags.estimator_type = "classifier"
+            tags.classifier_tags = ClassifierTags()
+            tags.target_tags.required = True
             return tags
         inner = get_tags(self.estimator)
         tags.estimator_type = inner.estimator_type
         tags.classifier_tags = inner.classifier_tags
         tags.regressor_tags = inner.regressor_tags
+        tags.target_tags = inner.target_tags
+        if not self._of_a_net:
+            tags.input_tags = inner.input_tags
+        tags.non_deterministic = inner.non_deterministic
         return tags
 
 

@@ -1,7 +1,7 @@
 """One run of the LC algorithm: who consumes its iterates, and when they end."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from sklc.exceptions import DivergenceError
 from sklc.loop import Iterate, direct_compression, learning_compression
 from sklc.progress import Progress
 from sklc.record import Record
-from sklc.schedule import automatic_mu, exponential
+from sklc.schedule import GROWTH, automatic_mu, exponential, factor, listed
 
 if TYPE_CHECKING:
     from sklc.lstep.base import Learner
@@ -40,8 +40,8 @@ class Run:
 
     learner: "Learner"
     scheme: "Scheme"
-    mu_init: float | str
-    mu_factor: float
+    mu_init: float | str | Sequence[float]
+    mu_factor: float | str
     max_iter: int
     tol: float
     keep: str
@@ -93,30 +93,44 @@ class Run:
         """Yield the iterates, recorded and saved, from the first or a saved one on."""
         saved = self.checkpoint.load(self.record) if self.checkpoint else None
         if saved:
-            first, mu, self.reference_loss = saved
+            first, mu, mu_factor, self.reference_loss = saved
             yield first
         else:
             self.learner.train_reference()
             self.reference_loss = self.learner.loss()
-            given = self.mu_init
-            mu = (
-                automatic_mu(self.learner, self.scheme)
-                if isinstance(given, str)
-                else given
-            )
+            mu, mu_factor = self._schedule()
             first = direct_compression(self.learner, self.scheme, mu)
         following = learning_compression(
             self.learner,
             self.scheme,
             first,
-            exponential(mu, self.mu_factor),
+            self._next_mu(mu, mu_factor),
             multipliers=self.multipliers,
         )
         for iterate in chain([] if saved else [first], following):
             self.record.add(iterate)
             if self.checkpoint:
-                self.checkpoint.save(iterate, self.record, mu, self.reference_loss)
+                self.checkpoint.save(
+                    iterate, self.record, mu, mu_factor, self.reference_loss
+                )
             yield iterate
+
+    def _schedule(self) -> tuple[float, float]:
+        """Return the first pull, and the factor by which it grows."""
+        if isinstance(self.mu_init, str):
+            first, last = automatic_mu(self.learner, self.scheme)
+        elif isinstance(self.mu_init, Sequence):
+            return float(self.mu_init[0]), 1.0
+        else:
+            first, last = self.mu_init, GROWTH * self.mu_init
+        if isinstance(self.mu_factor, str):
+            return first, factor(first, last, self.max_iter)
+        return first, self.mu_factor
+
+    def _next_mu(self, first: float, factor: float) -> Callable[[Iterate], float]:
+        if isinstance(self.mu_init, Sequence) and not isinstance(self.mu_init, str):
+            return listed(self.mu_init)
+        return exponential(first, factor)
 
     def _finetune(self) -> None:
         kept = self.record.kept

@@ -25,7 +25,7 @@ MODULES = {
 #: From the ground up; what is not named here (plots, data, tests) is on top.
 FLOORS = [
     {"ops"},
-    {"codes", "selection", "layers", "exceptions", "fingerprint", "progress"},
+    {"codes", "selection", "layers", "exceptions", "fingerprint", "inputs", "progress"},
     {"schemes", "lstep", "deploy"},
     {"loop"},
     {"schedule", "record"},  # what consumes the loop

@@ -218,14 +218,14 @@ def test_a_module_is_a_trained_classifier(trained, data):
 
 def test_a_regressor_is_compressed(data):
     X, _ = data
-    y = X[:, :1] - 2 * X[:, 1:2]
+    y = X[:, 0] - 2 * X[:, 1]
     net = make_net(
         NeuralNetRegressor, nn.MSELoss, module__n_out=1, lr=0.02, max_epochs=30
     )
     lc = compressor(net, AdaptiveQuantization(k=4), mu_factor=3.0)
     assert is_regressor(lc)
     lc.fit(X, y)
-    assert lc.predict(X).shape == (120, 1)
+    assert lc.predict(X).shape == (120,)
     assert lc.score(X, y) > 0.5
 
 
@@ -334,15 +334,31 @@ def test_a_useless_run_is_told(trained, data):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"mu_init": 0}, ValueError, "mu_init must be 'auto' or above 0, got 0."),
+        (
+            {"mu_init": 0},
+            ValueError,
+            "mu_init must be 'auto', above 0, or a list of such numbers, got 0.",
+        ),
         (
             {"mu_init": "big"},
             ValueError,
-            "mu_init must be 'auto' or above 0, got 'big'",
+            "mu_init must be 'auto', above 0, or a list of such numbers, got 'big'",
         ),
-        ({"mu_init": np.nan}, ValueError, "mu_init must be 'auto' or above 0, got nan"),
-        ({"mu_factor": 0.9}, ValueError, "mu_factor must be at least 1, got 0.9."),
-        ({"mu_factor": np.inf}, ValueError, "mu_factor must be at least 1, got inf."),
+        (
+            {"mu_init": np.nan},
+            ValueError,
+            "mu_init must be 'auto', above 0, or a list of such numbers, got nan",
+        ),
+        (
+            {"mu_factor": 0.9},
+            ValueError,
+            "mu_factor must be 'auto' or at least 1, got 0.9.",
+        ),
+        (
+            {"mu_factor": np.inf},
+            ValueError,
+            "mu_factor must be 'auto' or at least 1, got inf.",
+        ),
         (
             {"max_iter": -1},
             ValueError,
@@ -423,7 +439,7 @@ def test_a_diverging_reference_is_an_error(data):
         compressor(make_net(lr=1e38)).fit(X, y)
     net = make_net(NeuralNetRegressor, nn.MSELoss, module__n_out=1, lr=1e-30)
     with pytest.raises(DivergenceError, match="reference diverged: the loss is inf"):
-        compressor(net).fit(X, np.full((len(X), 1), 1e30, "float32"))
+        compressor(net).fit(X, np.full(len(X), 1e30, "float32"))
 
 
 @pytest.mark.filterwarnings("ignore:The LC steps did not improve")

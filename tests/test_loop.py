@@ -1,5 +1,6 @@
 """The LC loop on problems whose answers are known."""
 
+from functools import partial
 from itertools import chain, combinations, islice
 
 import numpy as np
@@ -12,12 +13,21 @@ from sklc.layers import LayerInfo
 from sklc.loop import Iterate, Layout, direct_compression, learning_compression
 from sklc.lstep import Learner
 from sklc.record import Record
-from sklc.schedule import START, automatic_mu, exponential
+from sklc.schedule import (
+    BALANCE,
+    GROWTH,
+    START,
+    automatic_mu,
+    exponential,
+    factor,
+    listed,
+)
 from sklc.schemes import (
     AdaptiveQuantization,
     ConstraintL0Pruning,
     ConstraintL1Pruning,
     Mixed,
+    PenaltyL0Pruning,
     RankSelection,
 )
 
@@ -320,22 +330,59 @@ def test_the_automatic_mu_is_in_units_of_the_loss(scheme):
     if isinstance(scheme, RankSelection):
         scheme = RankSelection(alpha=0.8)
     scaled = automatic_mu(Quadratic(hessian, best, scale=8.0), scheme)
-    assert scaled == pytest.approx(8 * alone, rel=1e-12)
+    assert scaled == pytest.approx([8 * mu for mu in alone], rel=1e-12)
 
 
 def test_the_automatic_mu_is_a_fraction_of_the_curvature():
     _, best = random_quadratic(5)
     learner = Quadratic(3.0 * np.eye(8), best)
-    assert automatic_mu(learner, AdaptiveQuantization(k=2)) == pytest.approx(3 * START)
+    mus = automatic_mu(learner, AdaptiveQuantization(k=2))
+    assert mus == pytest.approx((3 * START, 3 * START * GROWTH))
     assert learner.w["w"].flatten().tolist() == best.tolist()
+
+
+def test_the_automatic_mu_is_that_of_the_steepest_way():
+    hessian = np.diag([100.0, 1.0])
+    learner = Quadratic(hessian, np.array([1.0, 10.0]))
+    first, _ = automatic_mu(learner, ConstraintL0Pruning(kappa=1))  # prunes the first
+    assert first == pytest.approx(100 * START)
 
 
 def test_the_automatic_mu_of_a_lossless_compression_is_that_towards_zero():
     _, best = random_quadratic(6)
     learner = Quadratic(2.0 * np.eye(8), best)
-    assert automatic_mu(learner, AdaptiveQuantization(k=8)) == pytest.approx(2 * START)
+    mus = automatic_mu(learner, AdaptiveQuantization(k=8))
+    assert mus == pytest.approx((2 * START, 2 * START * GROWTH))
+
+
+def test_the_automatic_mu_of_a_penalty_begins_where_keeping_is_not_worth_it_yet():
+    learner = Quadratic(np.eye(8), np.full(8, 2.0))
+    alpha = 1e-3
+    first, last = automatic_mu(learner, PenaltyL0Pruning(alpha=alpha))
+    # keeping all costs 8 alpha, keeping none mu / 2 * 8 * 2**2: equal at alpha / 2
+    assert first == pytest.approx(BALANCE * alpha / 2)
+    assert last == pytest.approx(START * GROWTH)
+
+
+def test_the_automatic_mu_of_a_high_penalty_is_that_of_the_loss():
+    learner = Quadratic(np.eye(8), np.full(8, 2.0))
+    first, _ = automatic_mu(learner, PenaltyL0Pruning(alpha=1e3))
+    assert first == pytest.approx(START)
 
 
 def test_the_automatic_mu_of_a_loss_without_slope_is_positive():
     learner = Quadratic(np.zeros((8, 8)), np.arange(8.0))
-    assert automatic_mu(learner, AdaptiveQuantization(k=2)) == START
+    mus = automatic_mu(learner, AdaptiveQuantization(k=2))
+    assert mus == (START, START * GROWTH)
+
+
+def test_the_automatic_factor_ends_at_the_last_mu():
+    assert factor(2.0, 2.0 * 1.1**40, 40) == pytest.approx(1.1)
+    assert factor(1.0, 8.0, 0) == 8.0
+    assert factor(2.0, 1.0, 5) == 1.0
+
+
+def test_a_listed_schedule_stays_at_its_last_mu():
+    iterate = partial(Iterate, mu=1.0, weights=None, multipliers=None, theta={}, gap=1)
+    next_mu = listed([1.0, 2.0, 5.0])
+    assert [next_mu(iterate(step=step)) for step in range(4)] == [2.0, 5.0, 5.0, 5.0]

@@ -796,7 +796,9 @@ def test_equal_points_have_one_first_centre():
 def test_the_limit_depends_on_the_positions_there_are(n, k, zero, limit, monkeypatch):
     monkeypatch.setattr(ops, "EXACT_LIMIT", 300)
     seen = []
-    monkeypatch.setattr(Search, "run", lambda self, limit: seen.append(limit) or 0.0)
+    monkeypatch.setattr(
+        Search, "run", lambda self, limit, rounds: seen.append(limit) or 0.0
+    )
 
     kmeans_1d(torch.arange(n, dtype=torch.float32), k, zero=zero)
 
@@ -810,7 +812,9 @@ def test_the_documented_limit_covers_the_largest_layer_of_lenet300_at_k_16():
 
 def test_a_given_limit_is_taken(monkeypatch):
     seen = []
-    monkeypatch.setattr(Search, "run", lambda self, limit: seen.append(limit) or 0.0)
+    monkeypatch.setattr(
+        Search, "run", lambda self, limit, rounds: seen.append(limit) or 0.0
+    )
     kmeans_1d(torch.arange(9.0), 2, limit=77)
     assert seen == [77]
 
@@ -820,7 +824,7 @@ def test_a_start_is_sorted_shifted_and_offered(monkeypatch):
     monkeypatch.setattr(
         Search, "offer", lambda self, centers: offered.append(centers.tolist())
     )
-    monkeypatch.setattr(Search, "run", lambda self, limit: 0.0)
+    monkeypatch.setattr(Search, "run", lambda self, limit, rounds: 0.0)
     x = torch.tensor([0.0, 2.0, 7.0])
     start = torch.tensor([5.0, 1.0], requires_grad=True)
 
@@ -831,6 +835,43 @@ def test_a_start_is_sorted_shifted_and_offered(monkeypatch):
     assert offered[1] == [-2.0, 2.0]
     assert len(offered) == 2 + 1 + 2
     assert offered[-1] == [1.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("n", "start", "rounds"),
+    [
+        (99, torch.tensor([5.0]), np.inf),
+        (100, None, np.inf),
+        (100, torch.empty(0), np.inf),
+        (100, torch.tensor([5.0]), 1),
+    ],
+)
+def test_a_warm_start_beyond_the_exact_limit_takes_one_round(
+    n, start, rounds, monkeypatch
+):
+    monkeypatch.setattr(ops, "EXACT_LIMIT", 300)
+    seen = []
+    monkeypatch.setattr(
+        Search, "run", lambda self, limit, rounds: seen.append(rounds) or 0.0
+    )
+    kmeans_1d(torch.arange(n, dtype=torch.float32), 3, start=start)
+    assert seen == [rounds]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_round_is_certified_and_not_worse_than_its_start(seed, monkeypatch):
+    monkeypatch.setattr(ops, "EXACT_LIMIT", 300)
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(5000, generator=generator)
+    start = torch.randn(6, generator=generator).sort().values
+    found = kmeans_1d(x, 6, start=start)
+    best = kmeans_1d(x, 6, limit=10**6)
+    assert best.excess <= 1e-9 * best.distortion
+    assert best.distortion <= found.distortion * (1 + 1e-12)
+    assert found.distortion - found.excess <= best.distortion * (1 + 1e-12)
+    given = (x[:, None] - start).square().amin(1).double().sum()
+    assert found.distortion <= given
+    assert found.excess < 0.5 * found.distortion
 
 
 def test_the_argument_is_not_written_to():

@@ -25,6 +25,11 @@ class Learner(ABC):
 
     estimator: Any
 
+    @property
+    def input_dtype(self) -> Any:
+        """The NumPy dtype that samples must have; None to leave them as they are."""
+        return None
+
     @abstractmethod
     def train_reference(self) -> None:
         """Minimise the loss alone, unless the model came trained."""

@@ -1,16 +1,20 @@
 """A skorch net in training."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from skorch import NeuralNet
+from sklearn.base import is_regressor
+from skorch import NeuralNet, NeuralNetBinaryClassifier
 from skorch.callbacks import EarlyStopping
 from skorch.dataset import get_len, unpack_data
 from skorch.history import History
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from sklc.codes import Code, decompress
 from sklc.exceptions import DivergenceError
@@ -45,7 +49,10 @@ class NetLearner(Learner):
         self.estimator = net
         self.trained = trained
         self.n_steps = n_steps
-        self.data = X, y
+        if not trained:  # callbacks may give the module the shapes of the data
+            net.notify("on_train_begin", X=X, y=y)
+        self._check_fit_params(fit_params)
+        self.data = X, y = self._cast(X, y)
         self.fit_params = fit_params
         net.check_data(X, y)
         self._split = net.get_split_datasets(X, y, **fit_params)
@@ -57,7 +64,56 @@ class NetLearner(Learner):
         self._loss_batches = batches(
             net, sample(train, config.loss_samples), training=False
         )
+        self._materialize()
         self._summed = getattr(net.criterion_, "reduction", "mean") == "sum"
+
+    def _check_fit_params(self, fit_params: Mapping[str, Any]) -> None:
+        known = inspect.signature(self._module.forward).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in known.values()):
+            return
+        for name in fit_params:
+            if name not in known:
+                msg = (
+                    f"fit got {name}, which skorch hands on to the module, but "
+                    f"{type(self._module).__name__}.forward does not take it: leave "
+                    "it out, or write a forward that does."
+                )
+                raise ValueError(msg)
+
+    @property
+    def input_dtype(self) -> Any:
+        # numbers of an embedding stay what they are
+        layers = list(self._module.modules())
+        dtypes = [p.dtype for p in self._module.parameters() if p.is_floating_point()]
+        if not dtypes or any(isinstance(layer, nn.Embedding) for layer in layers):
+            return None
+        known = {torch.float32: np.float32, torch.float64: np.float64}
+        return known.get(dtypes[0], None)
+
+    def _cast(self, X: Any, y: Any) -> tuple[Any, Any]:
+        """Return plain tables, and the targets of regressions, in the net's dtype."""
+        dtype, net = self.input_dtype, self.estimator
+        if dtype is None or not isinstance(X, np.ndarray) or X.ndim != 2:
+            return X, y
+        X = X.astype(dtype, copy=False)
+        numbers = is_regressor(net) or isinstance(net, NeuralNetBinaryClassifier)
+        if numbers and isinstance(y, np.ndarray):
+            y = y.astype(dtype, copy=False)
+        if is_regressor(net) and isinstance(y, np.ndarray) and y.ndim == 1:
+            # a column, unless the net returns numbers
+            net._set_training(False)
+            with torch.no_grad():
+                output = net.infer(torch.as_tensor(X[:1], device=net.device))
+            if isinstance(output, Tensor) and output.ndim == 2:
+                y = y[:, None]
+        return X, y
+
+    def _materialize(self) -> None:
+        """Let lazy layers see the data, and so learn their shapes."""
+        if any(is_lazy(p) for p in self._module.parameters()):
+            batch = next(iter(self._loss_batches))
+            self.estimator.evaluation_step(batch, training=False)
+            self.estimator.initialize_optimizer()
 
     @property
     def _module(self) -> nn.Module:

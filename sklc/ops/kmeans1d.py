@@ -64,7 +64,10 @@ def kmeans_1d(
         Needs ``zero=True``.
     start : Tensor of shape (m,), default=None
         Free centres to start from, at most `k` (less a pinned zero): the result is
-        never worse.
+        never worse. Beyond the exact limit the search then ends after its first round,
+        which costs little more than sorting: the result is the best of Lloyd's
+        algorithm, started from there and from the dynamic program on a grid of some
+        2048 cut positions, with the bound that the grid gives.
     limit : int, default=None
         Cut positions that the search may hold. By default :data:`EXACT_LIMIT` where
         ``n * k`` (twice that with a pinned zero) is within it, so that the result is
@@ -94,9 +97,11 @@ def kmeans_1d(
         return known
     search = Search(points, k, zero, n_zeros)
     search.offer(_spread(points, k, zero))
+    rounds = np.inf
     if start is not None and start.numel():
         search.offer(np.sort(start.detach().double().cpu().numpy()) - points.shift)
-    lower = search.run(limit)
+        rounds = 1 if positions > EXACT_LIMIT else np.inf
+    lower = search.run(limit, rounds)
     return Clustering(
         centers=torch.from_numpy(search.centers + points.shift),
         distortion=search.upper,

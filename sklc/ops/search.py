@@ -266,15 +266,19 @@ class Search:
             layer.refined(kept, split) for layer, kept in zip(layers, keep, strict=True)
         ]
 
-    def run(self, limit: int) -> float:
-        """Search until the optimum is proved or `limit` is reached; the lower bound."""
+    def run(self, limit: int, rounds: float = np.inf) -> float:
+        """Search until the optimum is proved, or `limit` or `rounds` are reached.
+
+        Returns the lower bound.
+        """
         layers = self.first_layers(limit)
         while True:
+            rounds -= 1
             before, via, origin = self.costs(layers)
             lower = float(before[self.last][0])
             self.offer(self.path_centers(layers, via, origin))
             single = all(layer.single for layer in layers)
-            if single or self.upper - lower <= self.tolerance:
+            if single or rounds <= 0 or self.upper - lower <= self.tolerance:
                 break
             after, _, _ = self.costs(layers, forward=False)
             bar = self.upper + self.tolerance

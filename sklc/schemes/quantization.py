@@ -30,9 +30,9 @@ class AdaptiveQuantization(VectorScheme):
 
     k-means of numbers. The result is globally optimal for at most 6e6 = ``n * k`` (3e6
     with a pinned zero) of the `n` weights of a group, and most often far beyond;
-    :meth:`excess` certifies how far from the optimum any result can be. It is never
-    worse than its warm start. Where a group has no more than `k` distinct values it is
-    returned unchanged.
+    :meth:`excess` certifies how far from the optimum it can be. It is never worse than
+    its warm start, and beyond that limit ends in a local optimum near to that. Where a
+    group has no more than `k` distinct values it is returned unchanged.
 
     With ``zero=True`` one of the values is 0, and with `kappa` at most so many weights
     take another one: pruned and quantized at once, as exactly as without.
