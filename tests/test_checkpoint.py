@@ -21,7 +21,7 @@ from torch import nn
 from sklc.lstep import NetLStep
 from sklc.schemes import AdaptiveQuantization, LowRank
 
-pytestmark = pytest.mark.filterwarnings("ignore:The LC steps did not improve")
+pytestmark = pytest.mark.filterwarnings("ignore:.* did not improve on direct")
 
 
 @pytest.fixture(scope="module")
@@ -311,6 +311,17 @@ def test_a_history_of_arrays_can_be_saved(tmp_path):
     history = again.fit(*data()).estimator_.history
     assert np.array(history[0, "counts"]).tolist() == [0, 1, 2]
     assert history[0, "value"] == history[-1, "value"] == 3.0
+
+
+def test_a_history_of_other_things_is_told(tmp_path):
+    class Secret(runs.Callback):
+        def on_epoch_end(self, net, **kwargs):
+            net.history.record("secret", object())
+
+    lc = runs.compressor("quick", tmp_path / "state")
+    lc.estimator.set_params(callbacks=[("secret", Secret())])
+    with pytest.raises(TypeError, match="checkpoint holds JSON values, and no <object"):
+        lc.fit(*data())
 
 
 class Records(runs.Callback):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from nets import classifier, compressor, data, flat, module, started
+from scipy import sparse
 from skorch import NeuralNet, NeuralNetClassifier
 from skorch.dataset import Dataset, ValidSplit
 from torch import nn
@@ -74,6 +75,9 @@ def assert_equal(ours, theirs):
         assert list(ours) == list(theirs)
         for name, value in ours.items():
             assert_equal(value, theirs[name])
+    elif isinstance(ours, list):
+        for pair in zip(ours, theirs, strict=True):
+            assert_equal(*pair)
     else:
         assert ours.dtype == theirs.dtype
         assert torch.equal(ours, theirs)
@@ -140,6 +144,13 @@ def test_read_only_arrays_are_fine(tmp_path):
     assert torch.equal(torch.cat([x for x, _ in ours]), torch.as_tensor(X))
 
 
+def test_a_net_without_device_places_its_batches_itself():
+    net = NeuralNet(nn.Linear(3, 4), nn.MSELoss, device=None).initialize()
+    ours = batches(net, DATA["arrays"], training=True)
+    assert isinstance(ours, Batches)
+    assert ours.X.data_ptr() == X.ctypes.data
+
+
 # ---- what is the user's own ----
 
 
@@ -186,6 +197,8 @@ def collated(samples):
         Subset(Noisy(Dataset(X, Y), range(9)), range(4)),
         TensorDataset(torch.as_tensor(X), torch.as_tensor(Y)),
         Dataset([X, X], Y),
+        Dataset(sparse.csr_matrix(X), Y),
+        Subset(Dataset(sparse.csr_matrix(X), Y), range(9)),
         Dataset(X, Y, length=7),
         Streamed(),
         list(zip(X, Y, strict=True)),
@@ -197,8 +210,7 @@ def test_other_datasets_come_as_they_are(dataset):
     assert type(ours) is DataLoader
     for (x, y), (x_, y_) in zip(ours, theirs, strict=True):
         assert_equal(y, y_)
-        for one, other in [(x, x_)] if torch.is_tensor(x) else zip(x, x_, strict=True):
-            assert_equal(one, other)
+        assert_equal(x, x_)
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_the_function_gets_what_fit_got_and_counts_its_steps():
         penalty()
         calls.append((module, penalty.mu, step, data))
 
-    lc = fitted(train, max_iter=3)
+    lc = fitted(train, max_iter=3, mu_factor=1.2)
     modules, mus, steps, given = zip(*calls, strict=True)
     assert steps == (1, 2, 3)
     assert mus == pytest.approx([0.05, 0.05 * 1.2, 0.05 * 1.2**2])

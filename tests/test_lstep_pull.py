@@ -31,6 +31,22 @@ class Stepping(NeuralNetClassifier):
         super()._step_optimizer(step_fn)
 
 
+class Looping(NeuralNetClassifier):
+    """A loop of its own over epochs and batches."""
+
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        dataset, _ = self.get_split_datasets(X, y, **fit_params)
+        for _ in range(epochs):
+            self.notify("on_epoch_begin", dataset_train=dataset, dataset_valid=None)
+            for batch in self.get_iterator(dataset, training=True):
+                self.notify("on_batch_begin", batch=batch, training=True)
+                step = self.train_step(batch, **fit_params)
+                self.history.record_batch("train_loss", step["loss"].item())
+                self.history.record_batch("train_batch_size", len(batch[0]))
+            self.notify("on_epoch_end", dataset_train=dataset, dataset_valid=None)
+        return self
+
+
 class Accelerated(NeuralNetClassifier):
     """As AccelerateMixin: its training step is its own."""
 
@@ -177,7 +193,7 @@ def test_lbfgs_converges_to_the_solution_of_the_l_step():
     assert (flat(learner) - 0.3).abs().max() < 1e-3
 
 
-@pytest.mark.parametrize("kind", [Scaling, Stepping, Accelerated])
+@pytest.mark.parametrize("kind", [Scaling, Stepping, Accelerated, Looping])
 def test_training_steps_of_the_user_learn_the_same(kind):
     own, usual = learned(classifier(kind)), learned(classifier())
     torch.testing.assert_close(flat(own), flat(usual), rtol=1e-5, atol=1e-6)

@@ -89,16 +89,20 @@ def test_a_shape_setter_fits_from_the_start():
 
 
 @pytest.mark.filterwarnings("ignore:The LC steps did not improve")
-def test_a_shape_that_the_data_do_not_have_must_be_set_before():
+def test_a_callback_may_set_another_shape_before_any_training():
+    net = with_setter(Wide)
+    for estimator in net, FrozenEstimator(clone(net).fit(*data())):
+        lc = compressor(estimator, finetune_epochs=2).fit(*data())
+        assert lc.theta_["fc1.weight"].shape == (4, 5)
+
+
+def test_a_net_of_another_shape_is_told():
     with pytest.raises(
         ValueError,
         match=r"The net cannot be evaluated on the data: mat1 and mat2 shapes cannot "
         r"be multiplied .* give the module that shape at once, or fit the net first ",
     ):
-        compressor(with_setter(Wide)).fit(*data())
-    net = FrozenEstimator(with_setter(Wide).fit(*data()))
-    lc = compressor(net, finetune_epochs=2).fit(*data())
-    assert lc.theta_["fc1.weight"].shape == (4, 5)
+        compressor(classifier(module=Wide)).fit(*data())
 
 
 def test_another_shape_in_the_middle_is_an_error():
