@@ -111,7 +111,7 @@ def test_more_features_than_samples(alpha, intercept, kind):
 
 
 def test_an_alpha_for_each_output():
-    model = Ridge(alpha=[0.1, 50.0])
+    model = Ridge(alpha=np.array([0.1, 50.0]))
     X, y = data(model, outputs=2)
     learner = start(model, X, y)
     learner.learn({}, 1.0, 1)
@@ -181,9 +181,7 @@ def test_a_pulled_solution_has_no_slope(name, wide, pulled):
 
 
 def test_sparse_data_stay_sparse():
-    X = sparse.random_array(
-        (50, 20_000), density=1e-3, format="csr", rng=np.random.default_rng(0)
-    )
+    X = sparse.random(50, 20_000, density=1e-3, format="csr", random_state=0)
     y = np.arange(50) % 2
     for model in Ridge(), LogisticRegression():
         learner = start(model, X, y)
