@@ -1,8 +1,8 @@
 """LCCompressor: the learning-compression algorithm as a scikit-learn estimator."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any
@@ -24,6 +24,10 @@ from sklc.inputs import Inputs, understood
 from sklc.lstep import FunctionLStep, Learner, LStep, default_l_step, rng
 from sklc.run import Run
 from sklc.schemes import Scheme
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and int(value) >= 0
 
 
 def _unfrozen(estimator: Any) -> Any:
@@ -202,7 +206,7 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         if self._of_a_net:
             trained = isinstance(self.estimator, FrozenEstimator | torch.nn.Module)
             self._inputs, X, y = understood(self, X, y, trained=trained)
-        with _seeded(self.random_state):
+        with self._seeded():
             learner = self._l_step().start(
                 self.estimator, X, y, n_steps=self.max_iter, **fit_params
             )
@@ -220,14 +224,17 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
     def _of_a_net(self) -> bool:
         return isinstance(_unfrozen(self.estimator), NeuralNet | torch.nn.Module)
 
+    def _seeded(self) -> AbstractContextManager[None]:
+        if self.random_state is None:
+            return nullcontext()
+        random = check_random_state(self.random_state)
+        return rng.seeded(random.randint(np.iinfo(np.int32).max))
+
     def _l_step(self) -> LStep:
         if self.l_step is None:
             return default_l_step(self.estimator)
-        return (
-            self.l_step
-            if isinstance(self.l_step, LStep)
-            else FunctionLStep(self.l_step)
-        )
+        given = self.l_step
+        return given if isinstance(given, LStep) else FunctionLStep(given)
 
     def _check_scheme(self, learner: Learner) -> None:
         """Compress the untrained weights, for the errors that there may be."""
@@ -316,20 +323,13 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
                 ),
                 "'auto' or at least 1",
             ),
-            "max_iter": (
-                isinstance(self.max_iter, Integral) and self.max_iter >= 0,
-                "an int of at least 0",
-            ),
+            "max_iter": (_is_count(self.max_iter), "an int of at least 0"),
             "tol": (isinstance(self.tol, Real) and self.tol >= 0, "at least 0"),
             "finetune_epochs": (
-                isinstance(self.finetune_epochs, Integral)
-                and self.finetune_epochs >= 0,
+                _is_count(self.finetune_epochs),
                 "an int of at least 0",
             ),
-            "verbose": (
-                isinstance(self.verbose, Integral) and self.verbose >= 0,
-                "0, 1 or 2",
-            ),
+            "verbose": (_is_count(self.verbose), "0, 1 or 2"),
             "keep": (self.keep in ("best", "last"), "'best' or 'last'"),
         }
         for name, (good, wanted) in checks.items():
@@ -398,18 +398,3 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
             tags.input_tags = inner.input_tags
         tags.non_deterministic = inner.non_deterministic
         return tags
-
-
-@contextmanager
-def _seeded(random_state: Any) -> Iterator[None]:
-    """Seed torch for a while, unless `random_state` is None."""
-    if random_state is None:
-        yield
-        return
-    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-    before = rng.state()
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        rng.restore(before)

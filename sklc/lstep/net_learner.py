@@ -3,16 +3,14 @@
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from sklearn.base import is_regressor
 from skorch import NeuralNet, NeuralNetBinaryClassifier
-from skorch.callbacks import EarlyStopping
 from skorch.dataset import get_len, unpack_data
-from skorch.history import History
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -26,6 +24,7 @@ from sklc.lstep.batches import batches, sample, warn_unless_shuffled
 from sklc.lstep.finetune import Unfolded
 from sklc.lstep.pull import Penalty, automatic_pull, first_callback, pulled
 from sklc.lstep.rate import Rate
+from sklc.lstep.session import session
 from sklc.lstep.uses import layer_infos
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ class NetLearner(Learner):
     def train_reference(self) -> None:
         if self.trained:
             return
-        with self._session(None):
+        with session(self.estimator, *self.data, None):
             self._run(self.estimator.max_epochs)
         self.trained = True
         self._check_finite("Training the reference")
@@ -153,7 +152,7 @@ class NetLearner(Learner):
         if how == "auto":
             how = automatic_pull(self.estimator)
         rate = self._rate(mu, step)
-        with self._quiet(), self._session(rate):
+        with self._quiet(), session(self.estimator, *self.data, rate):
             penalty = self._penalty(target, mu)
             with pulled(self.estimator, penalty, how, summed=self._summed):
                 self._run(self._epochs(step))
@@ -216,7 +215,7 @@ class NetLearner(Learner):
                 self._quiet(),
                 unfolded.attached(),
                 first_callback(net, unfolded),
-                self._session(rate),
+                session(net, *self.data, rate),
             ):
                 self._run(epochs)
         finally:
@@ -226,64 +225,6 @@ class NetLearner(Learner):
         self.set_weights(decompress(found))
         self._check_finite("Fine-tuning")
         return found
-
-    @contextmanager
-    def _session(self, rate: Rate | None) -> Iterator[None]:
-        """Train as `partial_fit` does, but lose neither interrupts nor weights."""
-        net, (X, y) = self.estimator, self.data
-        module = net.module_
-        if rate is not None:
-            net.initialize_optimizer()
-            rate.prepare(net)
-        with first_callback(net, rate) if rate is not None else nullcontext():
-            with self._anew():
-                net.notify("on_train_begin", X=X, y=y)
-            if net.module_ is not module and rate is not None:
-                self._put_back(module)
-                net.initialize_optimizer()
-                rate.prepare(net)
-            module = net.module_
-            try:
-                yield
-            except KeyboardInterrupt:
-                if not _stopped_early(net):
-                    raise
-            net.notify("on_train_end", X=X, y=y)
-        if net.module_ is not module:
-            net.module_ = module
-            msg = (
-                "A callback of the net made its module anew while it was training, and "
-                "so lost its weights: do that in on_train_begin, or not at all."
-            )
-            raise RuntimeError(msg)
-
-    @contextmanager
-    def _anew(self) -> Iterator[None]:
-        """Let callbacks begin as in a first training, without past or best score."""
-        net = self.estimator
-        for _, callback in net.callbacks_:
-            if hasattr(callback, "best_score_"):
-                callback.initialize()
-        history, net.history = net.history, History()
-        try:
-            yield
-        finally:
-            net.history = history
-
-    def _put_back(self, module: nn.Module) -> None:
-        """Put the module back that a callback has replaced by an untrained one."""
-        made, self.estimator.module_ = self.estimator.module_, module
-        shapes, expected = (
-            {name: tensor.shape for name, tensor in each.state_dict().items()}
-            for each in (made, module)
-        )
-        if shapes != expected:
-            msg = (
-                "A callback of the net made its module anew, and the weights no longer "
-                "fit in: give the module the shape of the data at once, or fit the net "
-                "first and pass it as FrozenEstimator(net) without that callback."
-            )
-            raise RuntimeError(msg)
 
     def _run(self, epochs: int) -> None:
         net, (X, y) = self.estimator, self.data
@@ -400,11 +341,3 @@ class NetLearner(Learner):
                 "FrozenEstimator(net)."
             )
             raise ValueError(msg) from error
-
-
-def _stopped_early(net: NeuralNet) -> bool:
-    """Whether EarlyStopping, which raises KeyboardInterrupt, ended the training."""
-    return any(
-        isinstance(callback, EarlyStopping) and callback.misses_ == callback.patience
-        for _, callback in net.callbacks_
-    )

@@ -1,6 +1,8 @@
 """The state of the random generators that training may draw from."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -30,3 +32,14 @@ def restore(state: dict[str, Any]) -> None:
     for number in range(torch.cuda.device_count()):
         if f"cuda.{number}" in state:  # as many as there are here
             torch.cuda.set_rng_state(state[f"cuda.{number}"], number)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch for a while, and leave all generators as they were."""
+    before = state()
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        restore(before)
