@@ -194,7 +194,7 @@ def compressor(net: NeuralNetClassifier, name: str, schedule: str) -> LCCompress
         )
     if schedule in ("short", "tuned"):
         n_steps = 40 if schedule == "short" else 30
-        mu_init = 7e-4 if experiment.penalty else 1e-3
+        mu_init = 4.5e-4 if experiment.penalty else 1e-3
         return lc.set_params(
             l_step=NetLStep(epochs=1, first_epochs=2, lr=0.09),
             mu_init=experiment.pulls(mu_init, 1.1 ** (40 / n_steps), n_steps),

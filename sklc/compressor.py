@@ -1,5 +1,6 @@
 """LCCompressor: the learning-compression algorithm as a scikit-learn estimator."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,6 +18,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 
+from sklc.callbacks import CallbackSupportMixin, Steps, with_callbacks
 from sklc.checkpoint import Checkpoint
 from sklc.codes import nbits
 from sklc.fingerprint import describe, digest
@@ -46,7 +48,7 @@ def _estimator_has(method: str) -> Callable[["LCCompressor"], bool]:
     return check
 
 
-class LCCompressor(MetaEstimatorMixin, BaseEstimator):
+class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
     r"""Compress a model by the learning-compression (LC) algorithm.
 
     Solves :math:`\min_{w,\Theta} L(w) + \mathrm{cost}(\Theta)` subject to
@@ -82,7 +84,7 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
     max_iter : int, default=40
         Number of LC steps, at most; 0 is direct compression.
     tol : float, default=1e-4
-        Stop when ``||w - Δ(Θ)|| <= tol * ||w||``.
+        Stop when ``||w - Δ(Θ)|| <= tol * ||w||``, after one step at least.
     keep : {"best", "last"}, default="best"
         Which iterate to keep: the one with the lowest mean training loss of Δ(Θ) plus
         cost(Θ) (fewer bits where that ties), direct compression included; or the last.
@@ -122,9 +124,9 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
     best_step_ : int
         The step that was kept; ``n_iter_ + 1`` if it is the fine-tuned one.
     termination_condition_ : str
-        Why the loop ended: "converged", "max_iter", "interrupted" (by the keyboard),
-        "diverged" or "failed" (:meth:`fit` raised an error; what is fitted is the best
-        of the steps before).
+        Why the loop ended: "converged", "max_iter", "callback" (one of scikit-learn's
+        stopped it), "interrupted" (by the keyboard), "diverged" or "failed"
+        (:meth:`fit` raised an error; what is fitted is the best of the steps before).
     nbits_ : int
         Size of the compressed model: Θ and the parameters that are not compressed,
         in bits, before entropy coding.
@@ -186,6 +188,7 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
         self.verbose = verbose
         self.random_state = random_state
 
+    @with_callbacks
     def fit(self, X: Any, y: Any = None, **fit_params: Any) -> "LCCompressor":
         """Train the model if it is not trained, and compress it.
 
@@ -211,7 +214,17 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
                 self.estimator, X, y, n_steps=self.max_iter, **fit_params
             )
             self._check_scheme(learner)
+            self._inputs.dtype = learner.input_dtype
             run = self._new_run(learner, X, y)
+
+            def as_if_done() -> dict[str, Any]:
+                state = learner.snapshot()
+                learner.restore(run.record.kept.snapshot)
+                found = copy.deepcopy(self._fitted(learner, run))
+                learner.restore(state)
+                return found
+
+            run.done = Steps(self, X, y, self.max_iter, as_if_done).done
             try:
                 run.execute()
             finally:
@@ -273,23 +286,30 @@ class LCCompressor(MetaEstimatorMixin, BaseEstimator):
             verbose=self.verbose,
         )
 
-    def _finish(self, learner: Learner, run: Run) -> None:
+    def _fitted(self, learner: Learner, run: Run) -> dict[str, Any]:
+        """Return the fitted attributes, the learner being at the iterate kept."""
         kept = run.record.kept
-        learner.restore(kept.snapshot)
-        self.estimator_ = learner.estimator
-        self._inputs.dtype = learner.input_dtype
+        size = nbits(kept.theta)
+        found = {
+            "estimator_": learner.estimator,
+            "theta_": kept.theta,
+            "history_": run.record.history,
+            "reference_loss_": run.reference_loss,
+            "best_step_": kept.step,
+            "n_iter_": run.n_iter,
+            "termination_condition_": run.termination,
+            "nbits_": run.size(size),
+            "compression_ratio_": run.ratio(size),
+        }
         for name in ("n_features_in_", "feature_names_in_"):
             if not self._of_a_net and hasattr(learner.estimator, name):
-                setattr(self, name, getattr(learner.estimator, name))
-        self.theta_ = kept.theta
-        self.history_ = run.record.history
-        self.reference_loss_ = run.reference_loss
-        self.best_step_ = kept.step
-        self.n_iter_ = run.n_iter
-        self.termination_condition_ = run.termination
-        size = nbits(kept.theta)
-        self.nbits_ = run.size(size)
-        self.compression_ratio_ = run.ratio(size)
+                found[name] = getattr(learner.estimator, name)
+        return found
+
+    def _finish(self, learner: Learner, run: Run) -> None:
+        learner.restore(run.record.kept.snapshot)
+        for name, value in self._fitted(learner, run).items():
+            setattr(self, name, value)
 
     def _validate(self) -> None:
         if not isinstance(self.scheme, Scheme):

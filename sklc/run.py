@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 class Run:
     """A run of the LC algorithm on a learner.
 
-    The parameters are those of :class:`~sklc.LCCompressor`. Whatever ends the run, an
-    error too, `record` holds what it reached.
+    The parameters are those of :class:`~sklc.LCCompressor`, and `done`: it is called
+    after every step with whether it is the last, and says whether to stop. Whatever
+    ends the run, an error too, `record` holds what it reached.
 
     Attributes
     ----------
@@ -35,7 +36,7 @@ class Run:
     n_iter : int
         LC steps done.
     termination : str
-        Why it ended: converged, max_iter, interrupted, diverged or failed.
+        Why it ended: converged, max_iter, callback, interrupted, diverged or failed.
     """
 
     learner: "Learner"
@@ -49,6 +50,7 @@ class Run:
     finetune_epochs: int
     checkpoint: Checkpoint | None
     verbose: int
+    done: Callable[[bool], bool] = lambda last: False
 
     record: Record = field(init=False)
     reference_loss: float = field(init=False)
@@ -83,11 +85,17 @@ class Run:
         for iterate in self._iterates():
             self.n_iter = iterate.step
             progress.tell(self.record.history[-1], self.ratio(nbits(iterate.theta)))
-            if iterate.gap <= self.tol:
-                return "converged"
-            if iterate.step >= self.max_iter:
-                return "max_iter"
+            end = self._end(iterate)
+            stopped = self.done(bool(end))
+            if end or stopped:
+                return end or "callback"
         raise AssertionError  # the iterates have no end
+
+    def _end(self, iterate: Iterate) -> str:
+        """Return why to end after an iterate, or nothing."""
+        if iterate.step and iterate.gap <= self.tol:
+            return "converged"
+        return "max_iter" if iterate.step >= self.max_iter else ""
 
     def _iterates(self) -> Iterator[Iterate]:
         """Yield the iterates, recorded and saved, from the first or a saved one on."""

@@ -25,7 +25,16 @@ MODULES = {
 #: From the ground up; what is not named here (plots, data, tests) is on top.
 FLOORS = [
     {"ops"},
-    {"codes", "selection", "layers", "exceptions", "fingerprint", "inputs", "progress"},
+    {
+        "codes",
+        "selection",
+        "layers",
+        "callbacks",
+        "exceptions",
+        "fingerprint",
+        "inputs",
+        "progress",
+    },
     {"schemes", "lstep", "deploy"},
     {"loop"},
     {"schedule", "record"},  # what consumes the loop

@@ -1,7 +1,7 @@
 """What concerns Θ as a whole: a dict of codes by weight, which may share tensors."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,12 +31,29 @@ def nbits(theta: Mapping[str, Code]) -> int:
 
 def to(theta: Mapping[str, Code], device: str | torch.device) -> Theta:
     """Return Θ on another device; what was shared stays shared."""
-    moved: dict[int, Tensor] = {}
+    return mapped(theta, lambda tensor: tensor.to(device))
 
-    def move(tensor: Tensor) -> Tensor:
-        return moved.setdefault(id(tensor), tensor.to(device))
 
-    return {name: code.map(move) for name, code in theta.items()}
+def mapped(theta: Mapping[str, Code], function: Callable[[Tensor], Tensor]) -> Theta:
+    """Apply a function to each tensor of Θ, once; what was shared stays shared."""
+    done: dict[int, Tensor] = {}
+
+    def apply(tensor: Tensor) -> Tensor:
+        if id(tensor) not in done:
+            done[id(tensor)] = function(tensor)
+        return done[id(tensor)]
+
+    return {name: code.map(apply) for name, code in theta.items()}
+
+
+def trainable(theta: Mapping[str, Code]) -> Theta:
+    """Return a copy of Θ whose degrees of freedom take gradients."""
+    return mapped(
+        theta,
+        lambda tensor: (
+            tensor.detach().clone().requires_grad_(tensor.is_floating_point())
+        ),
+    )
 
 
 def degrees_of_freedom(theta: Mapping[str, Code]) -> list[Tensor]:

@@ -11,7 +11,7 @@ from skorch.callbacks import Callback
 from torch import Tensor, nn
 
 from sklc.codes import Code, decompress, degrees_of_freedom
-from sklc.codes.theta import multiplicities
+from sklc.codes.theta import mapped, multiplicities, trainable
 from sklc.lstep.base import Projection
 
 Theta = dict[str, Code]
@@ -43,15 +43,7 @@ class Unfolded(Callback):
     def __init__(
         self, module: nn.Module, theta: Mapping[str, Code], project: Projection | None
     ) -> None:
-        copies: dict[int, Tensor] = {}
-
-        def copy(tensor: Tensor) -> Tensor:  # what is shared stays shared
-            if id(tensor) not in copies:
-                new = tensor.detach().clone()
-                copies[id(tensor)] = new.requires_grad_(new.is_floating_point())
-            return copies[id(tensor)]
-
-        self.theta = {name: code.map(copy) for name, code in theta.items()}
+        self.theta = trainable(theta)
         self.project = project
         self.free = degrees_of_freedom(self.theta)
         self._module = module
@@ -120,9 +112,4 @@ class Unfolded(Callback):
 
     def result(self) -> Theta:
         """Return Θ as it was trained."""
-        done: dict[int, Tensor] = {}
-
-        def detach(tensor: Tensor) -> Tensor:
-            return done.setdefault(id(tensor), tensor.detach())
-
-        return {name: code.map(detach) for name, code in self.theta.items()}
+        return mapped(self.theta, Tensor.detach)

@@ -1,0 +1,102 @@
+"""scikit-learn's callbacks over the LC steps."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+
+from sklc import LCCompressor
+from sklc.schemes import AdaptiveQuantization
+
+callback = pytest.importorskip("sklearn.callback")
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 5))
+    return X, (X[:, 0] + X[:, 1] > 0).astype(int)
+
+
+def compressor(**options):
+    options = {"max_iter": 6, "tol": 0.0, **options}
+    return LCCompressor(LogisticRegression(), AdaptiveQuantization(k=2), **options)
+
+
+class Recorder:
+    """Remember the tasks; stop after some."""
+
+    def __init__(self, stop_after=None):
+        self.stop_after, self.events, self.scores = stop_after, [], []
+
+    def setup(self, estimator, context):
+        self.events.append("setup")
+
+    def on_fit_task_begin(self, estimator, context):
+        self.events.append(f"begin {context.task_name}")
+
+    def on_fit_task_end(self, estimator, context, *, X, y, fitted_estimator):
+        self.events.append(f"end {context.task_name}")
+        self.scores.append(fitted_estimator.score(X, y))
+        return context.task_name == "LC step" and context.task_id == self.stop_after
+
+    def teardown(self, estimator, context):
+        self.events.append("teardown")
+
+
+def test_every_step_is_a_task(data):
+    recorder = Recorder()
+    lc = compressor().set_callbacks(recorder).fit(*data)
+    step = ["begin LC step", "end LC step"]
+    assert recorder.events == [
+        "setup",
+        "begin fit",
+        *step * 7,  # direct compression, and six
+        "end fit",
+        "teardown",
+    ]
+    assert recorder.scores[-1] == lc.score(*data)
+
+
+def test_what_callbacks_see_does_not_change_the_result(data):
+    alone = compressor().fit(*data)
+    watched = compressor().set_callbacks(Recorder()).fit(*data)
+    assert np.array_equal(alone.estimator_.coef_, watched.estimator_.coef_)
+
+
+def test_a_callback_can_stop_the_run(data):
+    recorder = Recorder(stop_after=2)
+    lc = compressor().set_callbacks(recorder).fit(*data)
+    assert (lc.n_iter_, lc.termination_condition_) == (2, "callback")
+    assert recorder.events[-2:] == ["end fit", "teardown"]
+    assert len(lc.history_) == 3
+
+
+def test_a_scoring_monitor_logs_every_step(data):
+    monitor = callback.ScoringMonitor(scoring="accuracy")
+    compressor().set_callbacks(monitor).fit(*data)
+    log = monitor.get_logs()
+    steps = [row for row in log.data if row["task_name"] == "LC step"]
+    assert len(steps) == 7
+    assert all(0 <= row["accuracy"] <= 1 for row in steps)
+
+
+def test_a_progress_bar_follows(data, capsys):
+    pytest.importorskip("rich")
+    compressor().set_callbacks(callback.ProgressBar()).fit(*data)
+    assert "LCCompressor" in capsys.readouterr().out
+
+
+def test_callbacks_reach_through_a_search(data):
+    monitor = callback.ScoringMonitor(scoring="accuracy")
+    inner = compressor().set_callbacks(monitor)
+    search = GridSearchCV(inner, {"scheme__k": [1, 2]}, cv=2).fit(*data)
+    assert search.best_params_ == {"scheme__k": 2}
+    tasks = [row["task_name"] for row in monitor.get_logs().data]
+    assert tasks.count("LC step") == 5 * 7  # two values of k, two folds, and the refit
+
+
+def test_callbacks_survive_clone():
+    recorder = Recorder()
+    assert clone(compressor().set_callbacks(recorder))._skl_callbacks
