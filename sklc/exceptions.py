@@ -1,4 +1,7 @@
-"""Errors that users may want to catch."""
+"""Errors that users may want to catch, and warnings that point to their own lines."""
+
+import sys
+import warnings
 
 
 class DivergenceError(ArithmeticError):
@@ -7,3 +10,15 @@ class DivergenceError(ArithmeticError):
     After :meth:`sklc.LCCompressor.fit` raised it, the compressor holds the best iterate
     of the steps before, if there was one.
     """
+
+
+def warn(message: str) -> None:
+    """Warn of the line, outside of sklc and scikit-learn, that led here."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and _package(frame.f_globals) in ("sklc", "sklearn"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)
+
+
+def _package(names: dict[str, object]) -> str:
+    return str(names.get("__name__")).split(".")[0]

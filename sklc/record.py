@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from sklc.codes import Code, decompress, nbits
+from sklc.exceptions import warn
 from sklc.loop import Iterate, Layout
 
 if TYPE_CHECKING:
@@ -139,4 +139,4 @@ class Record:
             f"at the step kept and {direct:.4g} without any. {advice} check the "
             "learning rate."
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warn(msg)

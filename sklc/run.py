@@ -1,6 +1,5 @@
 """One run of the LC algorithm: who consumes its iterates, and when they end."""
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from sklc.checkpoint import Checkpoint
 from sklc.codes import nbits
-from sklc.exceptions import DivergenceError
+from sklc.exceptions import DivergenceError, warn
 from sklc.loop import Iterate, direct_compression, learning_compression
 from sklc.progress import Progress
 from sklc.record import Record
@@ -74,7 +73,7 @@ class Run:
                 f"Interrupted after {self.n_iter} of {self.max_iter} LC steps: the "
                 f"result is the iterate of step {self.record.kept.step}."
             )
-            warnings.warn(msg, UserWarning, stacklevel=3)
+            warn(msg)
         except DivergenceError:
             self.termination = "diverged"
             raise

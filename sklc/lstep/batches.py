@@ -1,6 +1,5 @@
 """Batches of plain arrays, cut by whole batches from tensors that lie on the device."""
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -11,6 +10,8 @@ from skorch import NeuralNet
 from skorch.dataset import Dataset, get_len
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset
+
+from sklc.exceptions import warn
 
 _OPTIONS = {"batch_size", "shuffle", "drop_last"}
 _Data = Tensor | dict[str, Tensor]
@@ -111,7 +112,7 @@ def warn_unless_shuffled(net: NeuralNet, dataset: Any) -> None:
             "stochastic training down or misleads it: set "
             "iterator_train__shuffle=True (or False, to say that you mean it)."
         )
-        warnings.warn(msg, UserWarning, stacklevel=5)
+        warn(msg)
 
 
 def _rows(data: Tensor, part: Any) -> Tensor:

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import warnings
 from numbers import Real
 from typing import Any
 
@@ -15,6 +14,7 @@ from skorch import NeuralNet, NeuralNetClassifier
 from skorch.utils import to_device
 from torch import nn
 
+from sklc.exceptions import warn
 from sklc.lstep.base import LStep, register
 from sklc.lstep.net_learner import NetLearner
 
@@ -184,7 +184,7 @@ def _initialized_copy(estimator: Any, device: Any) -> tuple[NeuralNet, bool]:
                 "The net is fitted already, and is trained again from its "
                 "initialisation: pass FrozenEstimator(net) to start from its weights."
             )
-            warnings.warn(msg, UserWarning, stacklevel=5)
+            warn(msg)
         net = clone(inner)
         if device is not None:
             net.set_params(device=device)
