@@ -6,6 +6,7 @@ import random
 # tensors are tiny here: threads would only wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # a check of scikit-learn wants it
 
 import numpy as np
 import pytest
