@@ -1,10 +1,8 @@
 """LCCompressor: the learning-compression algorithm as a scikit-learn estimator."""
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from numbers import Integral, Real
 from os import PathLike
 from typing import Any
 
@@ -24,12 +22,9 @@ from sklc.codes import nbits
 from sklc.fingerprint import describe, digest
 from sklc.inputs import Inputs, understood
 from sklc.lstep import FunctionLStep, Learner, LStep, default_l_step, rng
+from sklc.parameters import check_parameters
 from sklc.run import Run
 from sklc.schemes import Scheme
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, Integral) and int(value) >= 0
 
 
 def _unfrozen(estimator: Any) -> Any:
@@ -204,7 +199,7 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         -------
         self
         """
-        self._validate()
+        check_parameters(self)
         self._inputs = Inputs()
         if self._of_a_net:
             trained = isinstance(self.estimator, FrozenEstimator | torch.nn.Module)
@@ -310,52 +305,6 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         learner.restore(run.record.kept.snapshot)
         for name, value in self._fitted(learner, run).items():
             setattr(self, name, value)
-
-    def _validate(self) -> None:
-        if not isinstance(self.scheme, Scheme):
-            msg = f"scheme must be a sklc.schemes.Scheme, got {self.scheme!r}."
-            raise TypeError(msg)
-        l_step = self.l_step
-        function = callable(l_step) and not isinstance(l_step, type)
-        if not (l_step is None or isinstance(l_step, LStep) or function):
-            msg = (
-                "l_step must be a sklc.lstep.LStep, a function or None, got "
-                f"{l_step!r}."
-            )
-            raise TypeError(msg)
-        if not isinstance(self.checkpoint, str | PathLike | None):
-            msg = f"checkpoint must be a path or None, got {self.checkpoint!r}."
-            raise TypeError(msg)
-        self.scheme.validate()
-        pulls: Any = [self.mu_init] if isinstance(self.mu_init, Real) else self.mu_init
-        positive = isinstance(pulls, list | tuple) and all(
-            isinstance(mu, Real) and 0 < float(mu) < math.inf for mu in pulls
-        )
-        checks = {
-            "mu_init": (
-                self.mu_init == "auto" or (positive and pulls),
-                "'auto', above 0, or a list of such numbers",
-            ),
-            "mu_factor": (
-                self.mu_factor == "auto"
-                or (
-                    isinstance(self.mu_factor, Real) and 1 <= self.mu_factor < math.inf
-                ),
-                "'auto' or at least 1",
-            ),
-            "max_iter": (_is_count(self.max_iter), "an int of at least 0"),
-            "tol": (isinstance(self.tol, Real) and self.tol >= 0, "at least 0"),
-            "finetune_epochs": (
-                _is_count(self.finetune_epochs),
-                "an int of at least 0",
-            ),
-            "verbose": (_is_count(self.verbose), "0, 1 or 2"),
-            "keep": (self.keep in ("best", "last"), "'best' or 'last'"),
-        }
-        for name, (good, wanted) in checks.items():
-            if not good:
-                msg = f"{name} must be {wanted}, got {getattr(self, name)!r}."
-                raise ValueError(msg)
 
     @available_if(_estimator_has("predict"))
     def predict(self, X: Any) -> Any:

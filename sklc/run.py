@@ -49,7 +49,7 @@ class Run:
     finetune_epochs: int
     checkpoint: Checkpoint | None
     verbose: int
-    done: Callable[[bool], bool] = lambda last: False
+    done: Callable[[bool], bool] | None = None
 
     record: Record = field(init=False)
     reference_loss: float = field(init=False)
@@ -85,7 +85,7 @@ class Run:
             self.n_iter = iterate.step
             progress.tell(self.record.history[-1], self.ratio(nbits(iterate.theta)))
             end = self._end(iterate)
-            stopped = self.done(bool(end))
+            stopped = self.done is not None and self.done(bool(end))
             if end or stopped:
                 return end or "callback"
         raise AssertionError  # the iterates have no end

@@ -38,7 +38,7 @@ FLOORS = [
     {"schemes", "lstep", "deploy"},
     {"loop"},
     {"schedule", "record"},  # what consumes the loop
-    {"checkpoint"},
+    {"checkpoint", "parameters"},
     {"run"},
     {"compressor"},
 ]

@@ -9,7 +9,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Lasso
 from skorch import (
     NeuralNet,
     NeuralNetBinaryClassifier,
@@ -446,10 +446,11 @@ def test_nets_and_modules_have_a_default():
 def test_an_unknown_estimator_is_refused():
     with pytest.raises(
         TypeError,
-        match=r"No L step is known for Ridge\. Known are Module, NeuralNet; pass "
-        r"l_step=\.\.\., or teach sklc one with sklc\.lstep\.register\.",
+        match=r"No L step is known for Lasso\. Known are LinearRegression, "
+        r"LogisticRegression, Module, NeuralNet, Ridge; pass l_step=\.\.\., or teach "
+        r"sklc one with sklc\.lstep\.register\.",
     ):
-        default_l_step(Ridge())
+        default_l_step(Lasso())
 
 
 class Mine(LStep):
@@ -461,19 +462,19 @@ class Mine(LStep):
 
 @pytest.mark.parametrize("subclasses", [True, False])
 def test_an_l_step_can_be_registered(subclasses):
-    class Derived(Ridge):
+    class Derived(Lasso):
         pass
 
-    register(Ridge, Mine, subclasses=subclasses)
+    register(Lasso, Mine, subclasses=subclasses)
     try:
-        assert isinstance(default_l_step(Ridge()), Mine)
+        assert isinstance(default_l_step(Lasso()), Mine)
         if subclasses:
             assert isinstance(default_l_step(Derived()), Mine)
         else:
             with pytest.raises(TypeError, match="No L step is known for Derived"):
                 default_l_step(Derived())
     finally:
-        del _registry[Ridge]
+        del _registry[Lasso]
 
 
 def test_the_steps_of_a_net_are_reproducible():

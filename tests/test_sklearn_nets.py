@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import Callback
 from torch import nn
@@ -82,7 +82,14 @@ regressor = compressor(NeuralNetRegressor, nn.MSELoss)
 
 
 @pytest.mark.filterwarnings("ignore")
-@parametrize_with_checks([classifier, regressor])
+@pytest.mark.parametrize(
+    ("estimator", "check"),
+    [
+        pytest.param(estimator, check, id=f"{name}-{check.func.__name__}-{number}")
+        for name, net in (("classifier", classifier), ("regressor", regressor))
+        for number, (estimator, check) in enumerate(estimator_checks_generator(net))
+    ],
+)
 def test_the_checks_of_scikit_learn_pass(estimator, check):
     check(estimator)
 
