@@ -21,7 +21,6 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from sklc import LCCompressor
-from sklc.lstep import NetLStep
 from sklc.schemes import (
     AdaptiveQuantization,
     Additive,
@@ -91,15 +90,9 @@ def error(
     return 100 * (1 - model.score(X, y))
 
 
-def compress(net: NeuralNetClassifier, scheme: Scheme, max_iter: int) -> LCCompressor:
+def compress(net: NeuralNetClassifier, scheme: Scheme, **options: int) -> LCCompressor:
     """Return a compressor of the trained net; the net itself stays as it is."""
-    return LCCompressor(
-        FrozenEstimator(net),
-        scheme,
-        l_step=NetLStep(epochs=2, lr_decay=0.97),
-        max_iter=max_iter,
-        random_state=0,
-    )
+    return LCCompressor(FrozenEstimator(net), scheme, random_state=0, **options)
 
 
 def draw(rows: list[tuple], reference_error: float, path: str) -> None:
@@ -158,7 +151,7 @@ def main() -> None:
     rows = []
     for name, scheme in SCHEMES.items():
         direct = compress(net, scheme, max_iter=0).fit(X_train, y_train)
-        lc = compress(net, scheme, max_iter=30).fit(X_train, y_train)
+        lc = compress(net, scheme).fit(X_train, y_train)
         errors = [error(model, X_test, y_test) for model in (direct, lc)]
         rows.append((name, lc.compression_ratio_, *errors))
         first = f"{errors[0]:.2f}"
