@@ -194,9 +194,9 @@ def compressor(net: NeuralNetClassifier, name: str, schedule: str) -> LCCompress
         )
     if schedule in ("short", "tuned"):
         n_steps = 40 if schedule == "short" else 30
-        mu_init = 4.5e-4 if experiment.penalty else 1e-3
+        mu_init, lr = (4.5e-4, 0.1) if experiment.penalty else (1e-3, 0.09)
         return lc.set_params(
-            l_step=NetLStep(epochs=1, first_epochs=2, lr=0.09),
+            l_step=NetLStep(epochs=1, first_epochs=2, lr=lr),
             mu_init=experiment.pulls(mu_init, 1.1 ** (40 / n_steps), n_steps),
             max_iter=n_steps,
             finetune_epochs=40 - n_steps,
