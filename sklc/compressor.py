@@ -95,7 +95,8 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         A file to hold the state after every LC step. If it exists, :meth:`fit` goes on
         from there, as if it had never stopped (on a CPU, bit for bit); the data and the
         call must be the same, but for `max_iter`, `tol`, `finetune_epochs` and
-        `verbose`. Every run needs a path of its own.
+        `verbose` (to do more steps than planned, fix the epochs of each). Every run
+        needs a path of its own. Fine-tuning is not saved, but done again.
     verbose : int, default=0
         1 shows a progress bar (by rich or tqdm; lines, if neither is installed), 2 a
         line for every LC step.

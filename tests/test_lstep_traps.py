@@ -382,3 +382,17 @@ def test_other_estimators_are_refused(wrap):
 def test_a_class_in_place_of_an_l_step_is_refused():
     with pytest.raises(TypeError, match=r"l_step must be a sklc\.lstep\.LStep, a fun"):
         compressor(l_step=NetLStep).fit(*data())
+
+
+def test_a_net_of_several_modules_is_refused():
+    class Two(NeuralNetClassifier):
+        def initialize_module(self):
+            super().initialize_module()
+            self.other_ = nn.Linear(2, 2)
+            return self
+
+    net = Two(nn.Linear(3, 2), criterion=nn.CrossEntropyLoss, verbose=0)
+    with pytest.raises(
+        ValueError, match=r"several modules, \['module', 'other'\], and"
+    ):
+        NetLStep().start(net, torch.zeros(4, 3), torch.arange(4) % 2, n_steps=1)

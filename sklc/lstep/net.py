@@ -43,7 +43,8 @@ class NetLStep(LStep):
         Above 0.0, at most 1.0.
     lr_schedule : {"step", "epoch", "restart"}, default="step"
         Whether the learning rate is multiplied by `lr_decay` after each L step, after
-        each epoch, or after each epoch, beginning anew at each step.
+        each epoch, or after each epoch, beginning anew at each step. With the last two,
+        leave schedulers of your own out: each would undo the other.
     clip_lr : bool, default=True
         Lower the learning rate of plain SGD to ``1/mu`` where it is above: with a
         larger one strong pulls diverge.
@@ -112,6 +113,12 @@ class NetLStep(LStep):
     def copied(self, estimator: Any) -> tuple[NeuralNet, bool]:
         """Return an initialized copy of a net, and whether its weights are trained."""
         net, trained = _initialized_copy(estimator, self.device)
+        if len(net._modules) > 1:
+            msg = (
+                f"The net has several modules, {net._modules}, and only one can be "
+                "compressed: make them parts of one module."
+            )
+            raise ValueError(msg)
         _refuse_old_weights(net)
         return net, trained
 
