@@ -11,6 +11,7 @@ from nets import classifier, compressor, data, flat, module, started, targets
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import cross_val_score
+from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, Checkpoint
 from torch import nn
 
