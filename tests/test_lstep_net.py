@@ -3,9 +3,9 @@
 import copy
 from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
+from nets import classifier, data, module, started, targets
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -20,48 +20,9 @@ from skorch.callbacks import Callback, EpochScoring
 from torch import nn
 
 from sklc.layers import LayerInfo
-from sklc.lstep import LStep, NetLearner, NetLStep, default_l_step, register
+from sklc.lstep import LStep, NetLStep, default_l_step, register
 from sklc.lstep.base import _registry
 from sklc.lstep.pull import Penalty
-
-
-def data(n=40, n_classes=3):
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((n, 5)).astype("float32")
-    return X, rng.integers(n_classes, size=n)
-
-
-def module(n_out=3):
-    torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, n_out))
-
-
-def classifier(kind=NeuralNetClassifier, **options):
-    settings = {
-        "criterion": nn.CrossEntropyLoss,
-        "lr": 0.1,
-        "max_epochs": 3,
-        "batch_size": 10,
-        "iterator_train__shuffle": False,
-        "train_split": None,
-        "verbose": 0,
-    }
-    return kind(**{"module": module(), **settings, **options})
-
-
-def started(net=None, X=None, y=None, n_steps=1, **options) -> NetLearner:
-    if X is None:
-        X, y = data()
-    step = NetLStep(**{"epochs": 2, "lr_decay": 1.0, **options})
-    return step.start(net or classifier(), X, y, n_steps=n_steps)
-
-
-def somewhere(learner):
-    """Return targets for the first weight and the last bias."""
-    weights = learner.weights()
-    return {
-        name: torch.full_like(weights[name], 0.3) for name in ("0.weight", "2.bias")
-    }
 
 
 class PenaltyInLoss(NeuralNetClassifier):
@@ -90,7 +51,7 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_pull_equals_a_penalty_in_the_loss(name):
     pulled = started(classifier(**OPTIMIZERS[name]))
-    target = somewhere(pulled)
+    target = targets(pulled)
     pulled.learn(target, 0.7, 1)
 
     X, y = data()
@@ -106,7 +67,7 @@ def test_the_pull_equals_a_penalty_in_the_loss(name):
 
 def test_a_strong_pull_reaches_the_target():
     learner = started(epochs=30)
-    target = somewhere(learner)
+    target = targets(learner)
     learner.learn(target, 1e4, 1)
     weights = learner.weights()
     for name, value in target.items():
@@ -124,14 +85,14 @@ def test_a_frozen_parameter_stays():
     net.module[0].weight.requires_grad_(False)
     learner = started(net)
     before = learner.weights()["0.weight"].clone()
-    learner.learn(somewhere(learner), 1.0, 1)
+    learner.learn(targets(learner), 1.0, 1)
     assert torch.equal(learner.weights()["0.weight"], before)
 
 
 def test_the_recorded_loss_is_the_loss_alone():
     learner = started(classifier(batch_size=40, lr=1e-9), epochs=1)
     expected = learner.loss()
-    learner.learn(somewhere(learner), 5.0, 1)
+    learner.learn(targets(learner), 5.0, 1)
     recorded = learner.estimator.history[-1, "train_loss"]
     assert recorded == pytest.approx(expected, rel=1e-5)
 
@@ -158,7 +119,7 @@ def test_the_pull_comes_before_the_callbacks_of_the_user():
 def test_no_callback_is_left_behind():
     learner = started()
     before = list(learner.estimator.callbacks_)
-    learner.learn(somewhere(learner), 1.0, 1)
+    learner.learn(targets(learner), 1.0, 1)
     assert learner.estimator.callbacks_ == before
 
 
@@ -170,7 +131,7 @@ def test_the_pull_is_taken_off_when_training_fails():
     learner = started(classifier(callbacks=[Fails()], verbose=1))
     before = list(learner.estimator.callbacks_)
     with pytest.raises(RuntimeError):
-        learner.learn(somewhere(learner), 1.0, 1)
+        learner.learn(targets(learner), 1.0, 1)
     assert learner.estimator.callbacks_ == before
     assert learner.estimator.verbose == 1
 
@@ -182,12 +143,12 @@ def test_a_keyboard_interrupt_is_not_swallowed():
 
     learner = started(classifier(callbacks=[Interrupts()]))
     with pytest.raises(KeyboardInterrupt):
-        learner.learn(somewhere(learner), 1.0, 1)
+        learner.learn(targets(learner), 1.0, 1)
 
 
 def test_steps_are_quiet(capsys):
     learner = started(classifier(verbose=1))
-    learner.learn(somewhere(learner), 1.0, 1)
+    learner.learn(targets(learner), 1.0, 1)
     assert capsys.readouterr().out == ""
     assert learner.estimator.verbose == 1
 
@@ -206,14 +167,14 @@ def test_the_learning_rate_decays_and_is_clipped(
     options, optimizer, step, mu, expected
 ):
     learner = started(classifier(optimizer=optimizer), epochs=1, **options)
-    learner.learn(somewhere(learner), mu, step)
+    learner.learn(targets(learner), mu, step)
     (group,) = learner.estimator.optimizer_.param_groups
     assert group["lr"] == pytest.approx(expected)
 
 
 def test_every_step_begins_with_a_fresh_optimizer():
     one, other = (started(classifier(**OPTIMIZERS["adam"])) for _ in range(2))
-    target = somewhere(one)
+    target = targets(one)
     one.learn(target, 1.0, 1)
     other.set_weights(one.weights())
     one.learn(target, 1.0, 2)
@@ -243,8 +204,8 @@ def test_automatic_epochs_spread_twice_those_of_the_net(max_epochs, n_steps, epo
 
 def test_each_step_trains_its_epochs():
     learner = started(epochs=3)
-    learner.learn(somewhere(learner), 1.0, 1)
-    learner.learn(somewhere(learner), 1.0, 2)
+    learner.learn(targets(learner), 1.0, 1)
+    learner.learn(targets(learner), 1.0, 2)
     assert len(learner.estimator.history) == 6
 
 
@@ -324,7 +285,7 @@ def test_a_fitted_frozen_net_is_copied_and_not_trained_again():
     assert learner.estimator is not net
     for name, weight in learner.weights().items():
         assert torch.equal(weight, before[name])
-    learner.learn(somewhere(learner), 1.0, 1)
+    learner.learn(targets(learner), 1.0, 1)
     for name, weight in net.module_.state_dict().items():
         assert torch.equal(weight, before[name])
     assert not torch.equal(learner.weights()["0.weight"], before["0.weight"])
@@ -350,7 +311,7 @@ def test_a_module_counts_as_trained(wrap):
     assert net.get_params()["iterator_train__shuffle"] is True
     for name, weight in learner.weights().items():
         assert torch.equal(weight, before[name])
-    learner.learn(somewhere(learner), 1.0, 1)
+    learner.learn(targets(learner), 1.0, 1)
     for name, weight in trained.state_dict().items():
         assert torch.equal(weight, before[name])
 
@@ -381,7 +342,7 @@ def test_other_nets_learn_too(kind, criterion, target):
 def test_a_scoring_callback_does_not_mind():
     callbacks = [EpochScoring("accuracy", on_train=True, name="acc")]
     learner = started(classifier(callbacks=callbacks))
-    learner.learn(somewhere(learner), 1.0, 1)
+    learner.learn(targets(learner), 1.0, 1)
     assert "acc" in learner.estimator.history[-1]
 
 
@@ -482,7 +443,7 @@ def test_the_steps_of_a_net_are_reproducible():
     for _ in range(2):
         torch.manual_seed(3)
         learner = started(classifier(iterator_train__shuffle=True))
-        learner.learn(somewhere(learner), 1.0, 1)
+        learner.learn(targets(learner), 1.0, 1)
         runs.append(torch.cat([w.flatten() for w in learner.weights().values()]))
     for one, other in pairwise(runs):
         assert torch.equal(one, other)
