@@ -3,44 +3,39 @@
 import copy
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from os import PathLike
 from typing import Any
 
 import numpy as np
-import torch
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, is_regressor
-from sklearn.frozen import FrozenEstimator
+from sklearn import get_config
+from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils import ClassifierTags, check_random_state, get_tags
+from sklearn.utils import check_random_state
+from sklearn.utils.metadata_routing import MetadataRouter, process_routing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
-from skorch import NeuralNet
 
 from sklc.callbacks import CallbackSupportMixin, Steps, with_callbacks
 from sklc.checkpoint import Checkpoint
 from sklc.codes import nbits
+from sklc.delegation import (
+    estimator_has,
+    is_net,
+    is_trained,
+    router,
+    with_tags_of,
+)
 from sklc.fingerprint import describe, digest
 from sklc.inputs import Inputs, understood
 from sklc.lstep import FunctionLStep, Learner, LStep, default_l_step, rng
 from sklc.parameters import check_parameters
+from sklc.reference import train_reference
 from sklc.run import Run
 from sklc.schemes import Scheme
 
-
-def _unfrozen(estimator: Any) -> Any:
-    return estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
-
-
-def _estimator_has(method: str) -> Callable[["LCCompressor"], bool]:
-    """Whether the (fitted, if it is) estimator has a method; nn.Modules predict."""
-
-    def check(self: "LCCompressor") -> bool:
-        estimator = getattr(self, "estimator_", _unfrozen(self.estimator))
-        if method == "predict_proba" and is_regressor(self):
-            return False  # skorch has it all the same
-        return isinstance(estimator, torch.nn.Module) or hasattr(estimator, method)
-
-    return check
+#: Parameters that may change when a run goes on from its checkpoint.
+_FREE = ("max_iter", "tol", "finetune_epochs", "verbose", "checkpoint", "memory")
 
 
 class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
@@ -97,6 +92,11 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         call must be the same, but for `max_iter`, `tol`, `finetune_epochs` and
         `verbose` (to do more steps than planned, fix the epochs of each). Every run
         needs a path of its own. Fine-tuning is not saved, but done again.
+    memory : str, joblib.Memory or None, default=None
+        A folder to cache trained references in: a search over schemes trains each
+        fold's reference once. The key is the configuration and source of the estimator,
+        the data, `random_state` and the versions of the packages (with `random_state`
+        None, the first training there was serves all). Datasets are not cached.
     verbose : int, default=0
         1 shows a progress bar (by rich or tqdm; lines, if neither is installed), 2 a
         line for every LC step.
@@ -167,6 +167,7 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         multipliers: bool = True,
         finetune_epochs: int = 0,
         checkpoint: str | PathLike[str] | None = None,
+        memory: Any = None,
         verbose: int = 0,
         random_state: Any = None,
     ) -> None:
@@ -181,6 +182,7 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         self.multipliers = multipliers
         self.finetune_epochs = finetune_epochs
         self.checkpoint = checkpoint
+        self.memory = memory
         self.verbose = verbose
         self.random_state = random_state
 
@@ -201,9 +203,12 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         self
         """
         check_parameters(self)
+        if get_config()["enable_metadata_routing"]:
+            routed = process_routing(self, "fit", **fit_params)
+            fit_params = dict(routed["estimator"]["fit"])
         self._inputs = Inputs()
-        if self._of_a_net:
-            trained = isinstance(self.estimator, FrozenEstimator | torch.nn.Module)
+        trained = is_trained(self.estimator)
+        if is_net(self.estimator):
             self._inputs, X, y = understood(self, X, y, trained=trained)
         with self._seeded():
             learner = self._l_step().start(
@@ -220,6 +225,17 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
                 learner.restore(state)
                 return found
 
+            if self.memory is not None and not trained:
+                run.train_reference = partial(
+                    train_reference,
+                    learner,
+                    self.memory,
+                    self.estimator,
+                    self.random_state,
+                    X,
+                    y,
+                    fit_params,
+                )
             run.done = Steps(self, X, y, self.max_iter, as_if_done).done
             try:
                 run.execute()
@@ -228,10 +244,6 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
                     self._finish(learner, run)
         run.record.warn_if_useless(self.reference_loss_)
         return self
-
-    @property
-    def _of_a_net(self) -> bool:
-        return isinstance(_unfrozen(self.estimator), NeuralNet | torch.nn.Module)
 
     def _seeded(self) -> AbstractContextManager[None]:
         if self.random_state is None:
@@ -262,9 +274,9 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         checkpoint = None
         if self.checkpoint is not None:
             identity = describe(self.get_params(deep=False))
-            for name in ("max_iter", "tol", "finetune_epochs", "verbose", "checkpoint"):
+            for name in _FREE:
                 del identity[name]
-            if isinstance(self.estimator, FrozenEstimator | torch.nn.Module):
+            if is_trained(self.estimator):
                 identity["weights"] = digest(learner.snapshot())
             identity["data"] = digest([X, y])
             checkpoint = Checkpoint(self.checkpoint, identity)
@@ -298,7 +310,7 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
             "compression_ratio_": run.ratio(size),
         }
         for name in ("n_features_in_", "feature_names_in_"):
-            if not self._of_a_net and hasattr(learner.estimator, name):
+            if not is_net(self.estimator) and hasattr(learner.estimator, name):
                 found[name] = getattr(learner.estimator, name)
         return found
 
@@ -307,7 +319,7 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         for name, value in self._fitted(learner, run).items():
             setattr(self, name, value)
 
-    @available_if(_estimator_has("predict"))
+    @available_if(estimator_has("predict"))
     def predict(self, X: Any) -> Any:
         """Predict with the compressed model."""
         check_is_fitted(self)
@@ -315,25 +327,25 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
             self.estimator_.predict(self._inputs.prepared(self, X))
         )
 
-    @available_if(_estimator_has("predict_proba"))
+    @available_if(estimator_has("predict_proba"))
     def predict_proba(self, X: Any) -> Any:
         """Predict class probabilities with the compressed model."""
         check_is_fitted(self)
         return self.estimator_.predict_proba(self._inputs.prepared(self, X))
 
-    @available_if(_estimator_has("predict_log_proba"))
+    @available_if(estimator_has("predict_log_proba"))
     def predict_log_proba(self, X: Any) -> Any:
         """Predict logarithms of class probabilities with the compressed model."""
         check_is_fitted(self)
         return self.estimator_.predict_log_proba(self._inputs.prepared(self, X))
 
-    @available_if(_estimator_has("decision_function"))
+    @available_if(estimator_has("decision_function"))
     def decision_function(self, X: Any) -> Any:
         """Return what the compressed model decides by."""
         check_is_fitted(self)
         return self.estimator_.decision_function(self._inputs.prepared(self, X))
 
-    @available_if(_estimator_has("score"))
+    @available_if(estimator_has("score"))
     def score(self, X: Any, y: Any = None, **score_params: Any) -> float:
         """Return the score of the compressed model, as its estimator defines it."""
         check_is_fitted(self)
@@ -349,22 +361,12 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         encoder = self._inputs.encoder
         return self.estimator_.classes_ if encoder is None else encoder.classes_
 
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Return how metadata reach the estimator, if scikit-learn routes them."""
+        return router(self, self.estimator)
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "theta_")
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        if isinstance(_unfrozen(self.estimator), torch.nn.Module):
-            tags.estimator_type = "classifier"
-            tags.classifier_tags = ClassifierTags()
-            tags.target_tags.required = True
-            return tags
-        inner = get_tags(self.estimator)
-        tags.estimator_type = inner.estimator_type
-        tags.classifier_tags = inner.classifier_tags
-        tags.regressor_tags = inner.regressor_tags
-        tags.target_tags = inner.target_tags
-        if not self._of_a_net:
-            tags.input_tags = inner.input_tags
-        tags.non_deterministic = inner.non_deterministic
-        return tags
+        return with_tags_of(self.estimator, super().__sklearn_tags__())

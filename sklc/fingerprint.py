@@ -53,6 +53,17 @@ def digest(data: Any) -> str:
     return joblib.hash(_plain(data))
 
 
+def is_content(data: Any) -> bool:
+    """Whether all of the data counts for :func:`digest`."""
+    if isinstance(data, Mapping):
+        return all(map(is_content, data.values()))
+    if isinstance(data, list | tuple):
+        return all(map(is_content, data))
+    plain = data is None or isinstance(data, str | bool | int | float | np.generic)
+    arrays = isinstance(data, Tensor) or sparse.issparse(data)
+    return plain or arrays or (hasattr(data, "__array__") and hasattr(data, "shape"))
+
+
 def _plain(data: Any) -> Any:
     if isinstance(data, Mapping):
         return {key: _plain(value) for key, value in data.items()}

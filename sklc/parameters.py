@@ -24,6 +24,11 @@ def check_parameters(compressor: Any) -> None:
             isinstance(given["checkpoint"], str | PathLike | None),
             "a path or None",
         ),
+        "memory": (
+            isinstance(given["memory"], str | None)
+            or hasattr(given["memory"], "cache"),
+            "a folder, a joblib.Memory or None",
+        ),
     }
     _check(given, kinds, TypeError)
     given["scheme"].validate()

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 class Run:
     """A run of the LC algorithm on a learner.
 
-    The parameters are those of :class:`~sklc.LCCompressor`, and `done`: it is called
-    after every step with whether it is the last, and says whether to stop. Whatever
-    ends the run, an error too, `record` holds what it reached.
+    The parameters are those of :class:`~sklc.LCCompressor`, but for two functions:
+    `done` is called after every step with whether it is the last, and says whether to
+    stop; `train_reference` is what trains the reference, if not the learner alone.
+    Whatever ends the run, an error too, `record` holds what it reached.
 
     Attributes
     ----------
@@ -50,6 +51,7 @@ class Run:
     checkpoint: Checkpoint | None
     verbose: int
     done: Callable[[bool], bool] | None = None
+    train_reference: Callable[[], None] | None = None
 
     record: Record = field(init=False)
     reference_loss: float = field(init=False)
@@ -103,7 +105,7 @@ class Run:
             first, mu, mu_factor, self.reference_loss = saved
             yield first
         else:
-            self.learner.train_reference()
+            (self.train_reference or self.learner.train_reference)()
             self.reference_loss = self.learner.loss()
             mu, mu_factor = self._schedule()
             first = direct_compression(self.learner, self.scheme, mu)

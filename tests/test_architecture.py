@@ -30,6 +30,7 @@ FLOORS = [
         "selection",
         "layers",
         "callbacks",
+        "delegation",
         "exceptions",
         "fingerprint",
         "inputs",
@@ -38,7 +39,7 @@ FLOORS = [
     {"schemes", "lstep", "deploy"},
     {"loop"},
     {"schedule", "record"},  # what consumes the loop
-    {"checkpoint", "parameters"},
+    {"checkpoint", "parameters", "reference"},
     {"run"},
     {"compressor"},
 ]

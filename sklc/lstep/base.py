@@ -34,6 +34,21 @@ class Learner(ABC):
     def train_reference(self) -> None:
         """Minimise the loss alone, unless the model came trained."""
 
+    def reference(self) -> Any:
+        """Return all that training the reference has made, to be pickled."""
+        return self.state_dict()
+
+    def load_reference(self, reference: Any, *, random: bool) -> None:
+        """Take a :meth:`reference` in place of training it.
+
+        Parameters
+        ----------
+        reference : object
+        random : bool
+            Whether to go on with its random generators, too.
+        """
+        self.load_state_dict(reference)
+
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:
         """Return all parameters by name: live, detached, on their device."""

@@ -279,6 +279,14 @@ class LinearLearner(Learner):
     def restore(self, snapshot: Mapping[str, Tensor]) -> None:
         self.set_weights(snapshot)
 
+    def reference(self) -> Any:
+        return self._model
+
+    def load_reference(self, reference: Any, *, random: bool) -> None:
+        self._model = reference
+        self._read()
+        self._trained = True
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.train_reference()  # quick, and it knows more than coefficients
         self.restore(state)

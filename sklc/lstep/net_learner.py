@@ -316,6 +316,12 @@ class NetLearner(Learner):
         generators = {f"random.{name}": value for name, value in rng.state().items()}
         return {"history": epochs, **module, **generators}
 
+    def load_reference(self, reference: Any, *, random: bool) -> None:
+        generators = rng.state()
+        self.load_state_dict(reference)
+        if not random:
+            rng.restore(generators)
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         def below(prefix: str) -> dict[str, Any]:
             names = [name for name in state if name.startswith(prefix)]

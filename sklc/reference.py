@@ -1,0 +1,98 @@
+"""Trained references, kept in a cache: a search over schemes trains each but once."""
+
+import inspect
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_memory
+from torch import nn
+
+from sklc.exceptions import warn
+from sklc.fingerprint import describe, digest, is_content
+
+if TYPE_CHECKING:
+    from sklc.lstep.base import Learner
+
+_PACKAGES = ("numpy", "scikit-learn", "scipy", "skorch", "torch")
+_OTHERS = {"builtins", "numpy", "scipy", "sklearn", "skorch", "torch"}
+
+
+def train_reference(
+    learner: "Learner", memory: Any, estimator: Any, seed: Any, *data: Any
+) -> None:
+    """Train the reference of a learner, or take it from a cache.
+
+    Parameters
+    ----------
+    learner : Learner
+        Not trained yet.
+    memory : str or joblib.Memory
+    estimator : estimator
+        What is trained.
+    seed : random state
+        What its training begins with.
+    *data : data
+        All that it is trained on. If there is more than arrays, tensors, frames and
+        their dicts or lists (a Dataset), nothing is cached.
+    """
+    if not all(map(is_content, data)):
+        msg = (
+            "memory caches references that are trained on arrays, tensors or frames; "
+            "a Dataset may change unseen, so this one is trained anew."
+        )
+        warn(msg)
+        learner.train_reference()
+        return
+    fresh = False
+
+    def train() -> Any:
+        nonlocal fresh
+        fresh = True
+        learner.train_reference()
+        return learner.reference()
+
+    key = identity(estimator, seed, *data)
+    cached = check_memory(memory).cache(_result, ignore=["train"])
+    found = cached(key, train)
+    if not fresh:
+        learner.load_reference(found, random=seed is not None)
+
+
+def _result(key: dict[str, Any], train: Any) -> Any:
+    return train()
+
+
+def identity(estimator: Any, seed: Any, *data: Any) -> dict[str, Any]:
+    """Return what makes two trainings equal, in whatever process.
+
+    The estimator's classes and parameters, the source of those that are not from the
+    packages that sklc builds upon, the initial weights of a module that is given as an
+    object, the data, the seed and the versions of these packages.
+    """
+    parameters = [estimator]
+    if isinstance(estimator, BaseEstimator):
+        parameters += list(estimator.get_params(deep=True).values())
+    modules = [value for value in parameters if isinstance(value, nn.Module)]
+    parts = parameters + [part for module in modules for part in module.modules()]
+    sources = {}
+    for part in parts:
+        kind = part if inspect.isclass(part) or inspect.isroutine(part) else type(part)
+        home = str(getattr(kind, "__module__", "builtins"))
+        if home.split(".")[0] not in _OTHERS:
+            sources[f"{home}.{kind.__qualname__}"] = _source(kind)
+    return {
+        "estimator": describe(estimator),
+        "sources": sources,
+        "weights": [digest(dict(module.state_dict())) for module in modules],
+        "data": [digest(part) for part in data],
+        "seed": describe(seed),
+        "versions": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def _source(kind: Any) -> str:
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):  # it has none, such as what was typed in
+        return ""

@@ -1,0 +1,174 @@
+"""Trained references are cached, and only those that are the same."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from joblib import Memory
+from nets import classifier, compressor, data
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV
+from skorch import NeuralNetClassifier
+from skorch.dataset import Dataset
+from torch import nn
+
+from sklc import LCCompressor
+from sklc.codes import decompress
+from sklc.lstep import LinearLearner, NetLearner
+from sklc.reference import identity
+from sklc.schemes import AdaptiveQuantization, ConstraintL0Pruning
+
+pytestmark = pytest.mark.filterwarnings("ignore:The LC steps did not improve")
+
+
+class Net(nn.Module):
+    def __init__(self, n_hidden=4):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(5, n_hidden), nn.Linear(n_hidden, 3)
+
+    def forward(self, x):
+        return self.fc2(torch.tanh(self.fc1(x)))
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """Count how often references are trained."""
+    seen = []
+    for kind in NetLearner, LinearLearner:
+
+        def spy(self, train=kind.train_reference):
+            seen.append(type(self).__name__)
+            train(self)
+
+        monkeypatch.setattr(kind, "train_reference", spy)
+    return seen
+
+
+def net(**options):
+    options = {"iterator_train__shuffle": True, **options}
+    return compressor(classifier(module=Net, **options))
+
+
+MODELS = {
+    "net": net(),
+    "logistic": LCCompressor(
+        LogisticRegression(), AdaptiveQuantization(k=2), max_iter=3, random_state=0
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_reference_is_trained_once_and_the_result_is_the_same(
+    name, tmp_path, trainings
+):
+    X, y = data()
+    alone = clone(MODELS[name]).fit(X, y)
+    cached = clone(MODELS[name]).set_params(memory=str(tmp_path))
+    for _ in range(2):
+        found = clone(cached).fit(X, y)
+        for weight, other in zip(
+            decompress(alone.theta_).values(),
+            decompress(found.theta_).values(),
+            strict=True,
+        ):
+            assert torch.equal(weight, other)
+        assert np.array_equal(alone.predict(X), found.predict(X))
+    assert len(trainings) == 2  # alone, and once
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_search_over_schemes_trains_each_fold_once(name, tmp_path, trainings):
+    X, y = data()
+    lc = clone(MODELS[name]).set_params(memory=Memory(tmp_path, verbose=0))
+    schemes = [AdaptiveQuantization(k=2), ConstraintL0Pruning(kappa=9)]
+    GridSearchCV(lc, {"scheme": schemes}, cv=2).fit(X, y)
+    assert len(trainings) == 3  # two folds, and all of the data
+
+
+def key(estimator, seed=0, X=None):
+    given, y = data()
+    return identity(estimator, seed, given if X is None else X, y, {})
+
+
+def test_what_differs_has_another_key():
+    X, _ = data()
+    same = key(net().estimator)
+    assert key(net().estimator) == same
+    for other in (
+        key(net(lr=0.2).estimator),
+        key(net(module__n_hidden=5).estimator),
+        key(net().estimator, seed=1),
+        key(net().estimator, X=X + 1),
+        key(LogisticRegression()),
+    ):
+        assert other != same
+    assert key(Ridge(alpha=1.0)) != key(Ridge(alpha=2.0))
+
+
+def test_the_source_of_a_module_is_part_of_the_key():
+    sources = key(net().estimator)["sources"]
+    assert "torch.tanh" in sources["test_memory.Net"]
+    assert not any(name.startswith(("torch", "skorch")) for name in sources)
+
+
+def test_the_weights_of_a_module_that_is_an_object_are_part_of_the_key():
+    one, other = nn.Linear(5, 3), nn.Linear(5, 3)
+    make = NeuralNetClassifier
+    assert key(make(one, criterion=nn.CrossEntropyLoss)) != key(
+        make(other, criterion=nn.CrossEntropyLoss)
+    )
+
+
+def test_another_process_makes_the_same_key():
+    here = Path(__file__).parent
+    code = "import json, test_memory as t; print(json.dumps(t.key(t.net().estimator)))"
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=here,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": f"{here}:{here.parent}"},
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert found[0] == found[1] != ""
+
+
+def test_datasets_are_not_cached(tmp_path, trainings):
+    X, y = data()
+    lc = net().set_params(memory=str(tmp_path))
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="a Dataset may change unseen, so this"):
+            clone(lc).fit(Dataset(X, y), None)
+    assert len(trainings) == 2
+
+
+def test_what_is_trained_needs_no_cache(tmp_path):
+    X, y = data()
+    trained = clone(net().estimator).fit(X, y)
+    lc = net().set_params(estimator=FrozenEstimator(trained), memory=str(tmp_path))
+    lc.fit(X, y)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_seed_the_generators_of_the_caller_go_on(tmp_path):
+    X, y = data()
+    lc = net().set_params(memory=str(tmp_path), random_state=None)
+    clone(lc).fit(X, y)
+    draws = []
+    for _ in range(2):
+        clone(lc).fit(X, y)
+        draws.append(torch.rand(1).item())
+    assert draws[0] != draws[1]
+
+
+def test_a_bad_memory_is_refused():
+    with pytest.raises(TypeError, match=r"memory must be a folder, a joblib\.Memory"):
+        net().set_params(memory=3).fit(*data())
