@@ -5,7 +5,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from sklc.ops.sorting import computable
+from sklc.ops.sorting import array, computable
 
 CONV_SCHEMES = ("scheme_1", "scheme_2")
 
@@ -87,13 +87,23 @@ class SVD:
         basis = self._left[:, :rank]
         matrix = self.matrix if self.wide else self.matrix.T
         # projecting the matrix keeps the optimum, whatever the rounding of the values
-        other = basis.T.to(matrix.dtype) @ matrix
+        other = _product(basis.T.to(matrix.dtype), matrix)
         root = self.values[:rank].sqrt()
-        safe = torch.where(root > 0, root, 1.0)
-        left, right = basis * root, other / safe.unsqueeze(1)
+        safe = torch.where(root > 0, root, 1.0).to(matrix.dtype)
+        left = torch.as_tensor(array(basis) * array(root))
+        right = torch.as_tensor(array(other) / array(safe)[:, None])
         if not self.wide:
             left, right = right.T, left.T
         return left.to(self.dtype).contiguous(), right.to(self.dtype).contiguous()
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Return ``a @ b``, on a CPU by the threads that are awake from :func:`_eigh`."""
+    if not a.is_cpu:
+        return a @ b
+    x, y = a.numpy(), b.numpy()
+    gemm = scipy.linalg.get_blas_funcs("gemm", (x, y))
+    return torch.from_numpy(gemm(1.0, y.T, x.T).T)
 
 
 def _eigh(matrix: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
