@@ -90,7 +90,8 @@ def random_quadratic(seed, n=8, condition=10.0):
 
 def restricted_minimum(hessian, best, design):
     """Return the least loss of weights ``design @ x``."""
-    x = np.linalg.lstsq(design.T @ hessian @ design, design.T @ hessian @ best, rcond=None)[0]
+    left, right = design.T @ hessian @ design, design.T @ hessian @ best
+    x = np.linalg.lstsq(left, right, rcond=None)[0]
     rest = design @ x - best
     return rest @ hessian @ rest / 2
 
