@@ -203,6 +203,14 @@ def test_early_stopping_that_puts_weights_back_is_refused():
         started(net)
 
 
+@pytest.fixture(autouse=True)
+def keyboard():
+    """Listen to the keyboard, in a process that runs in the background too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class PressesKeys(Callback):
     """Send this process what Ctrl-C sends it, in an epoch."""
 
