@@ -59,9 +59,8 @@ def is_content(data: Any) -> bool:
         return all(map(is_content, data.values()))
     if isinstance(data, list | tuple):
         return all(map(is_content, data))
-    plain = data is None or isinstance(data, str | bool | int | float | np.generic)
-    arrays = isinstance(data, Tensor) or sparse.issparse(data)
-    return plain or arrays or (hasattr(data, "__array__") and hasattr(data, "shape"))
+    tensor = isinstance(data, Tensor) or sparse.issparse(data)
+    return tensor or _is_number(data) or _is_array(data)
 
 
 def _plain(data: Any) -> Any:
@@ -74,11 +73,20 @@ def _plain(data: Any) -> Any:
         return [data.shape, csr.data, csr.indices, csr.indptr]
     if isinstance(data, Tensor):
         data = _array(data)
-    if data is None or isinstance(data, str | bool | int | float | np.generic):
+    if _is_number(data):
         return data
-    if hasattr(data, "__array__") and hasattr(data, "shape"):
+    if _is_array(data):
         return np.asarray(data)
     return [_name(type(data)), len(data) if hasattr(data, "__len__") else None]
+
+
+def _is_number(data: Any) -> bool:
+    """Whether it is a number, a text or nothing at all."""
+    return data is None or isinstance(data, str | bool | int | float | np.generic)
+
+
+def _is_array(data: Any) -> bool:
+    return hasattr(data, "__array__") and hasattr(data, "shape")
 
 
 def _array(tensor: Tensor) -> np.ndarray:

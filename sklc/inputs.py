@@ -84,18 +84,24 @@ def understood(owner: Any, X: Any, y: Any, *, trained: bool) -> tuple[Inputs, An
         owner, X, y, multi_output=several, y_numeric=is_regressor(owner)
     )
     if is_classifier(owner) and not several:
-        check_classification_targets(y)
-        encoder = LabelEncoder().fit(y)
-        if len(encoder.classes_) < 2:
-            msg = (
-                "A classifier needs two classes or more, but y has one class only: "
-                f"{encoder.classes_[0]!r}."
-            )
-            raise ValueError(msg)
+        encoder = label_encoder(y)
         if not trained:
             inputs.encoder, y = encoder, encoder.transform(y)
     inputs.flat = is_regressor(owner) and y.ndim == 1
     return inputs, X, y
+
+
+def label_encoder(y: Any) -> LabelEncoder:
+    """Return what numbers the classes of a target, of which there are two or more."""
+    check_classification_targets(y)
+    encoder = LabelEncoder().fit(y)
+    if len(encoder.classes_) < 2:
+        msg = (
+            "A classifier needs two classes or more, but y has one class only: "
+            f"{encoder.classes_[0]!r}."
+        )
+        raise ValueError(msg)
+    return encoder
 
 
 def is_plain(X: Any) -> bool:

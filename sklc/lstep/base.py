@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sklearn.base import BaseEstimator
-from sklearn.frozen import FrozenEstimator
 from torch import Tensor
 
 from sklc.codes import Code
+from sklc.delegation import unfrozen
 from sklc.layers import LayerInfo
 
 Projection = Callable[[dict[str, Code]], dict[str, Code]]
@@ -174,7 +174,7 @@ def default_l_step(estimator: Any) -> LStep:
     TypeError
         If no L step is registered for it.
     """
-    inner = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
+    inner = unfrozen(estimator)
     for kind in type(inner).__mro__:
         if kind in _registry:
             factory, subclasses = _registry[kind]

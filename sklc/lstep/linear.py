@@ -11,12 +11,13 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.utils import compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from sklc.codes import Code, decompress, degrees_of_freedom
 from sklc.codes.theta import mapped, trainable
+from sklc.delegation import unfrozen
+from sklc.inputs import label_encoder
 from sklc.layers import LayerInfo
 from sklc.lstep.base import Learner, LStep, Projection, register
 from sklc.lstep.logistic import LogLoss, minimized
@@ -66,7 +67,7 @@ class LinearLStep(LStep):
     ) -> "LinearLearner":
         """Return a learner of a copy of the model (see :meth:`LStep.start`)."""
         frozen = isinstance(estimator, FrozenEstimator)
-        inner = estimator.estimator if frozen else estimator
+        inner = unfrozen(estimator)
         if type(inner) not in _MODELS:
             known = ", ".join(kind.__name__ for kind in _MODELS)
             msg = f"LinearLStep trains {known}, and no {type(inner).__name__}."
@@ -123,20 +124,15 @@ class LinearLearner(Learner):
             self._read()
 
     def _log_loss(self, X: Any, y: _Array, weight: _Array) -> LogLoss:
-        check_classification_targets(y)
-        classes, numbers = np.unique(y, return_inverse=True)
+        encoder = label_encoder(y)
+        classes = encoder.classes_
         if self._trained and not np.array_equal(classes, self._model.classes_):
             msg = (
                 f"The frozen model was fitted to the classes {self._model.classes_}, "
                 f"but y has {classes}: pass data of the same classes."
             )
             raise ValueError(msg)
-        if len(classes) < 2:
-            msg = (
-                "A classifier needs two classes or more, but y has one class only: "
-                f"{classes[0]!r}."
-            )
-            raise ValueError(msg)
+        numbers = encoder.transform(y)
         weight = weight * compute_sample_weight(self._model.class_weight, y)
         # scikit-learn before 1.8 says penalty=None, since then C=inf
         C = np.inf if getattr(self._model, "penalty", "l2") is None else self._model.C

@@ -14,6 +14,7 @@ from skorch import NeuralNet, NeuralNetClassifier
 from skorch.utils import to_device
 from torch import nn
 
+from sklc.delegation import unfrozen
 from sklc.exceptions import warn
 from sklc.lstep.base import LStep, register
 from sklc.lstep.net_learner import NetLearner
@@ -179,7 +180,7 @@ def _initialized_copy(estimator: Any, device: Any) -> tuple[NeuralNet, bool]:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else None
     frozen = isinstance(estimator, FrozenEstimator)
-    inner = estimator.estimator if frozen else estimator
+    inner = unfrozen(estimator)
     if isinstance(inner, nn.Module):
         return _wrapped(inner, device), True
     if not isinstance(inner, NeuralNet):
