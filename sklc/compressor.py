@@ -89,8 +89,8 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
     checkpoint : str, path or None, default=None
         A file to hold the state after every LC step. If it exists, :meth:`fit` goes on
         from there, as if it had never stopped (on a CPU, bit for bit); the data and the
-        call must be the same, but for `max_iter`, `tol`, `finetune_epochs` and
-        `verbose` (to do more steps than planned, fix the epochs of each). Every run
+        call must be the same, but for `max_iter`, `tol`, `finetune_epochs`, `memory`
+        and `verbose` (to do more steps than planned, fix the epochs of each). Every run
         needs a path of its own. Fine-tuning is not saved, but done again.
     memory : str, joblib.Memory or None, default=None
         A folder to cache trained references in: a search over schemes trains each

@@ -30,9 +30,10 @@ class AdaptiveQuantization(VectorScheme):
 
     k-means of numbers. The result is globally optimal for at most 6e6 = ``n * k`` (3e6
     with a pinned zero) of the `n` weights of a group, and most often far beyond;
-    :meth:`excess` certifies how far from the optimum it can be. It is never worse than
-    its warm start, and beyond that limit ends in a local optimum near to that. Where a
-    group has no more than `k` distinct values it is returned unchanged.
+    :meth:`excess` certifies how far from the optimum it can be without a warm start.
+    With one it is never worse than that, and beyond the limit ends in a local optimum
+    near to it. Where a group has no more than `k` distinct values it is returned
+    unchanged.
 
     With ``zero=True`` one of the values is 0, and with `kappa` at most so many weights
     take another one: pruned and quantized at once, as exactly as without.
@@ -93,7 +94,7 @@ class AdaptiveQuantization(VectorScheme):
                 raise ValueError(msg)
 
     def excess(self, weights: Weights) -> dict[str, float]:
-        """Certify :meth:`compress`: how far from optimal its distortion can be at most.
+        """Certify a :meth:`compress` without warm start: how far from optimal it can be.
 
         Parameters
         ----------
