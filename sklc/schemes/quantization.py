@@ -94,7 +94,7 @@ class AdaptiveQuantization(VectorScheme):
                 raise ValueError(msg)
 
     def excess(self, weights: Weights) -> dict[str, float]:
-        """Certify a :meth:`compress` without warm start: how far from optimal it can be.
+        """Certify how far from optimal :meth:`compress` without a warm start can be.
 
         Parameters
         ----------
