@@ -796,9 +796,7 @@ def test_equal_points_have_one_first_centre():
 def test_the_limit_depends_on_the_positions_there_are(n, k, zero, limit, monkeypatch):
     monkeypatch.setattr(ops, "EXACT_LIMIT", 300)
     seen = []
-    monkeypatch.setattr(
-        Search, "run", lambda self, limit, rounds: seen.append(limit) or 0.0
-    )
+    monkeypatch.setattr(Search, "run", lambda self, limit: seen.append(limit) or 0.0)
 
     kmeans_1d(torch.arange(n, dtype=torch.float32), k, zero=zero)
 
@@ -812,9 +810,7 @@ def test_the_documented_limit_covers_the_largest_layer_of_lenet300_at_k_16():
 
 def test_a_given_limit_is_taken(monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        Search, "run", lambda self, limit, rounds: seen.append(limit) or 0.0
-    )
+    monkeypatch.setattr(Search, "run", lambda self, limit: seen.append(limit) or 0.0)
     kmeans_1d(torch.arange(9.0), 2, limit=77)
     assert seen == [77]
 
@@ -824,7 +820,7 @@ def test_a_start_is_sorted_shifted_and_offered(monkeypatch):
     monkeypatch.setattr(
         Search, "offer", lambda self, centers: offered.append(centers.tolist())
     )
-    monkeypatch.setattr(Search, "run", lambda self, limit, rounds: 0.0)
+    monkeypatch.setattr(Search, "run", lambda self, limit: 0.0)
     x = torch.tensor([0.0, 2.0, 7.0])
     start = torch.tensor([5.0, 1.0], requires_grad=True)
 
@@ -838,40 +834,67 @@ def test_a_start_is_sorted_shifted_and_offered(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("n", "start", "rounds"),
+    ("n", "start", "near"),
     [
-        (99, torch.tensor([5.0]), np.inf),
-        (100, None, np.inf),
-        (100, torch.empty(0), np.inf),
-        (100, torch.tensor([5.0]), 1),
+        (99, torch.tensor([5.0]), False),
+        (100, None, False),
+        (100, torch.empty(0), False),
+        (100, torch.tensor([5.0]), True),
     ],
 )
-def test_a_warm_start_beyond_the_exact_limit_takes_one_round(
-    n, start, rounds, monkeypatch
+def test_a_warm_start_beyond_the_exact_limit_is_not_searched_from(
+    n, start, near, monkeypatch
 ):
     monkeypatch.setattr(ops, "EXACT_LIMIT", 300)
-    seen = []
+    x = torch.arange(n, dtype=torch.float32)
+    searched = []
     monkeypatch.setattr(
-        Search, "run", lambda self, limit, rounds: seen.append(rounds) or 0.0
+        Search, "run", lambda self, limit: searched.append(limit) or self.upper / 2
     )
-    kmeans_1d(torch.arange(n, dtype=torch.float32), 3, start=start)
-    assert seen == [rounds]
+    found = kmeans_1d(x, 3, start=start)
+    assert found.excess == found.distortion / (1 if near else 2)
+    assert len(searched) == (not near)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_one_round_is_certified_and_not_worse_than_its_start(seed, monkeypatch):
+WARM = {
+    "spread out": lambda x: x,
+    "offset": lambda x: x + 1000,  # in one bucket
+    "pruned": lambda x: torch.where(x.abs() < 1, 0.0, x),
+    "of one sign": lambda x: x.abs(),
+    "far": lambda x: torch.where(x > 2, 1e30 * x, x),
+    "double precision": lambda x: x.double(),
+    "half precision": lambda x: x.half(),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"zero": True}, {"max_nonzero": 9000}])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", WARM)
+def test_near_a_warm_start_it_is_not_worse_and_near_the_optimum(
+    name, seed, options, monkeypatch
+):
     monkeypatch.setattr(ops, "EXACT_LIMIT", 300)
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(5000, generator=generator)
-    start = torch.randn(6, generator=generator).sort().values
-    found = kmeans_1d(x, 6, start=start)
-    best = kmeans_1d(x, 6, limit=10**6)
-    assert best.excess <= 1e-9 * best.distortion
+    x = WARM[name](torch.randn(40_000, generator=generator))
+    start = x[torch.randperm(len(x), generator=generator)[:5]].unique()
+    if "max_nonzero" in options:
+        options = {"zero": True, **options}
+
+    found = kmeans_1d(x, 6, start=start, **options)
+
+    best = kmeans_1d(x, 6, limit=10**7, **options)
+    assert best.excess <= 1e-12 * x.double().square().sum()
     assert best.distortion <= found.distortion * (1 + 1e-12)
-    assert found.distortion - found.excess <= best.distortion * (1 + 1e-12)
-    given = (x[:, None] - start).square().amin(1).double().sum()
-    assert found.distortion <= given
-    assert found.excess < 0.5 * found.distortion
+    assert found.distortion <= best.distortion * 1.05
+    if "max_nonzero" not in options:
+        values = torch.cat([start, start.new_zeros(int(options.get("zero", False)))])
+        given = (x.double()[:, None] - values.double()).square().amin(1).sum()
+        assert found.distortion <= given * (1 + 1e-12)
+        values = found.centers
+        if "zero" in options:
+            values = torch.cat([values, values.new_zeros(1)])
+        true = (x.double()[:, None] - values).square().amin(1).sum()
+        assert true <= found.distortion * (1 + 1e-12)
 
 
 def test_the_argument_is_not_written_to():

@@ -7,9 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sklc.ops.buckets import Buckets
 from sklc.ops.monge import Floats
 from sklc.ops.points import Points
 from sklc.ops.search import Search
+from sklc.ops.sorting import computable
 
 #: Cut positions that the search may hold: ``n * k`` up to this is always exact.
 EXACT_LIMIT = 6_000_000
@@ -27,7 +29,7 @@ class Clustering:
         Sum of squared distances to the centres.
     excess : float
         Certified bound: no clustering has a distortion below ``distortion - excess``.
-        Zero, up to rounding, when the search ended.
+        Zero, up to rounding, when the search ended; without one, `distortion`.
     zeros : tuple (low, high, skip_low, skip_high) or None
         When the number of non-zeros is bounded: the points from `low` to `high` are
         zeros, except so many of those that equal `low` and of those that equal `high`.
@@ -64,10 +66,11 @@ def kmeans_1d(
         Needs ``zero=True``.
     start : Tensor of shape (m,), default=None
         Free centres to start from, at most `k` (less a pinned zero): the result is
-        never worse. Beyond the exact limit the search then ends after its first round,
-        which costs little more than sorting: the result is the best of Lloyd's
-        algorithm, started from there and from the dynamic program on a grid of some
-        2048 cut positions, with the bound that the grid gives.
+        never worse. Beyond the exact limit nothing is searched then, nor certified: the
+        result is the better of what Lloyd's algorithm makes of the start and of the
+        optimum on a grid of some 2048 cut positions. Numbers in single precision are
+        not even sorted for it, but put in :class:`sklc.ops.buckets.Buckets`, if these
+        are fine enough.
     limit : int, default=None
         Cut positions that the search may hold. By default :data:`EXACT_LIMIT` where
         ``n * k`` (twice that with a pinned zero) is within it, so that the result is
@@ -91,23 +94,44 @@ def kmeans_1d(
     positions = (n + 1) * (2 * k if zero else k)
     if limit is None:
         limit = EXACT_LIMIT if positions <= EXACT_LIMIT else max(n // 8, 1 << 19)
-    points = Points(x.detach(), centred=not zero)
     n_zeros = 0 if max_nonzero is None else max(0, n - max_nonzero)
-    if (known := _already_clustered(points.x, k, zero, n_zeros)) is not None:
-        return known
-    search = Search(points, k, zero, n_zeros)
-    search.offer(_spread(points, k, zero))
-    rounds = np.inf
+    x = computable(x.detach().reshape(-1))
+    given: Floats | None = None
     if start is not None and start.numel():
-        search.offer(np.sort(start.detach().double().cpu().numpy()) - points.shift)
-        rounds = 1 if positions > EXACT_LIMIT else np.inf
-    lower = search.run(limit, rounds)
+        given = np.sort(start.detach().double().cpu().numpy())
+    near = given is not None and positions > EXACT_LIMIT
+    points = _points(x, k, zero, n_zeros, quick=near)
+    if isinstance(points, Points):
+        known = _already_clustered(points.x, k, zero, n_zeros)
+        if known is not None:
+            return known
+    search, lower = Search(points, k, zero, n_zeros), 0.0
+    if given is not None and near:
+        search.run_near(given - points.shift, limit)
+    else:
+        search.offer(_spread(points, k, zero))
+        if given is not None:
+            search.offer(given - points.shift)
+        lower = search.run(limit)
     return Clustering(
         centers=torch.from_numpy(search.centers + points.shift),
         distortion=search.upper,
         excess=search.upper - lower,
-        zeros=points.between(*search.zeros) if n_zeros else None,
+        zeros=points.between(*search.zeros)
+        if isinstance(points, Points) and n_zeros
+        else None,
     )
+
+
+def _points(
+    x: Tensor, k: int, zero: bool, n_zeros: int, quick: bool
+) -> Points | Buckets:
+    """Sort numbers, or only put them in buckets, where that will do."""
+    if quick and not n_zeros and x.dtype == torch.float32:
+        buckets = Buckets(x, centred=not zero)
+        if buckets.fine(k):  # and so there are more buckets than centres
+            return buckets
+    return Points(x, centred=not zero)
 
 
 def _already_clustered(
@@ -126,7 +150,7 @@ def _already_clustered(
     return Clustering(torch.from_numpy(values), 0.0, 0.0, zeros)
 
 
-def _spread(points: Points, k: int, zero: bool) -> Floats:
+def _spread(points: Points | Buckets, k: int, zero: bool) -> Floats:
     """Spread centres with the density that suits many of them: its cube root."""
     at = np.unique(np.linspace(0, points.n - 1, 4096).astype(np.intp))
     x = points.values(at)

@@ -115,7 +115,7 @@ def _eigh(matrix: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
         few = rank is not None and rank < n // 4
         values, vectors = scipy.linalg.eigh(
             gram,
-            driver="evr" if few else "evd",
+            driver="evr" if few or n == 1 else "evd",  # SciPy 1.11: no evd of one
             subset_by_index=[n - max(rank or 0, 1), n - 1] if few else None,
             overwrite_a=True,
             check_finite=False,

@@ -25,14 +25,34 @@ class Points:
         self.sums = np.zeros((2, n_blocks + 1))
         for first in range(0, n_blocks, _CHUNK):
             last = min(first + _CHUNK, n_blocks)
-            part = self.x[first * _BLOCK : last * _BLOCK] - np.float64(self.shift)
+            part = self.x[first * _BLOCK : last * _BLOCK].astype(np.float64)
+            part -= self.shift
             for total, power in zip(self.sums, (part, part**2), strict=True):
                 within = power.cumsum()[_BLOCK - 1 :: _BLOCK]
                 total[first + 1 : last + 1] = total[first] + within
 
+    def cover(self, count: int) -> tuple[Ints, Ints]:
+        """Cover all positions by ranges: half of equal size, half of equal width.
+
+        Returns
+        -------
+        low, high : ndarray of shape (<= count + 2,)
+            The first and the last positions of the ranges.
+        """
+        if count > self.n:
+            low = np.arange(self.n + 1)
+        else:
+            even = np.linspace(0, self.n, count // 2, endpoint=False).astype(np.intp)
+            first, last = self.x[[0, -1]].astype(np.float64)
+            wide = self.find(np.linspace(first, last, count // 2))
+            low = np.unique(np.concatenate([[0], even, wide, [self.n]]))
+        return low, np.append(low[1:] - 1, self.n)
+
     def values(self, position: Ints) -> Floats:
         """Return the points at positions (or the nearest there are), less the shift."""
-        return self.x.take(position, mode="clip") - np.float64(self.shift)
+        values = self.x.take(position, mode="clip").astype(np.float64)
+        values -= self.shift
+        return values
 
     def between(self, start: int, stop: int) -> tuple[float, float, int, int]:
         """Describe the positions ``start .. stop - 1`` by the values they hold."""

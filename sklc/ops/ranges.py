@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from sklc.ops.buckets import Buckets
 from sklc.ops.monge import Floats, Ints
 from sklc.ops.points import Points
 
@@ -43,7 +44,7 @@ def edges(k: int, zero: bool) -> list[Edge]:
 class Layer:
     """Ranges ``low .. high`` (inclusive) of positions where a cut may be."""
 
-    points: Points
+    points: Points | Buckets
     low: Ints
     high: Ints
 

@@ -22,6 +22,7 @@ from bisect import bisect_left
 import numpy as np
 from numpy.typing import NDArray
 
+from sklc.ops.buckets import Buckets
 from sklc.ops.monge import Floats, Ints, cheapest_sources
 from sklc.ops.points import Points
 from sklc.ops.ranges import SPLIT, Edge, Layer, edges
@@ -31,6 +32,7 @@ Links = NDArray[np.int32]
 _FIRST_RANGES = 2048  # ranges per layer at the start
 _RANGES = 1 << 14  # up to so many in all, ranges are split into more than usual
 _LLOYD = 50  # iterations of Lloyd's algorithm from each start
+_FEW_STEPS = 2  # the same, where each of them sorts the points of some buckets
 _BRACKET = 200  # and from both ends of where the optimum is
 _ROUNDING = 1e-13  # of the sum of squares: the noise of the prefix sums
 
@@ -38,7 +40,9 @@ _ROUNDING = 1e-13  # of the sum of squares: the noise of the prefix sums
 class Search:
     """The branch and bound: ranges, their bounds, and the best clustering so far."""
 
-    def __init__(self, points: Points, k: int, zero: bool, n_zeros: int) -> None:
+    def __init__(
+        self, points: Points | Buckets, k: int, zero: bool, n_zeros: int
+    ) -> None:
         self.points, self.k = points, k
         self.zero, self.n_zeros = zero, n_zeros
         self.edges: list[Edge] = edges(k, zero)
@@ -50,27 +54,18 @@ class Search:
         self.zeros: tuple[int, int] = (0, 0)  # where they begin and end
 
     def first_layers(self, limit: int) -> list[Layer]:
-        """Cover all positions: half the ranges of equal size, half of equal width."""
-        n = self.points.n
-        count = max(_FIRST_RANGES, 16 * self.k)
-        count = min(n + 1, max(64, min(count, limit // self.last)))
-        if count == n + 1:
-            low = np.arange(n + 1)
-        else:
-            ends = self.points.x[0], self.points.x[-1]
-            even = np.linspace(0, n, count // 2, endpoint=False).astype(np.intp)
-            wide = self.points.find(np.linspace(*ends, count // 2, dtype=np.float64))
-            low = np.unique(np.concatenate([[0], even, wide, [n]]))
-        layers = [Layer(self.points, low, np.append(low[1:] - 1, n))] * (self.last + 1)
-        for layer, position in (0, 0), (self.last, n):
+        """Cover all positions by the same ranges in all layers but the outer."""
+        count = max(64, min(max(_FIRST_RANGES, 16 * self.k), limit // self.last))
+        layers = [Layer(self.points, *self.points.cover(count))] * (self.last + 1)
+        for layer, position in (0, 0), (self.last, self.points.n):
             only = np.array([position])
             layers[layer] = Layer(self.points, only, only)
         return layers
 
-    def offer(self, centers: Floats) -> None:
+    def offer(self, centers: Floats, steps: int = _LLOYD) -> None:
         """Improve centres by Lloyd's algorithm; keep them if they are the best yet."""
         previous: Ints | None = None
-        for _ in range(_LLOYD):
+        for _ in range(steps):
             cuts, at = self._assign(centers)
             moments = np.diff(self.points.moments(cuts), axis=1)
             count = np.maximum(moments[0], 1)
@@ -266,27 +261,36 @@ class Search:
             layer.refined(kept, split) for layer, kept in zip(layers, keep, strict=True)
         ]
 
-    def run(self, limit: int, rounds: float = np.inf) -> float:
-        """Search until the optimum is proved, or `limit` or `rounds` are reached.
+    def run(self, limit: int) -> float:
+        """Search until the optimum is proved, or `limit` is reached.
 
         Returns the lower bound.
         """
         layers = self.first_layers(limit)
         while True:
-            rounds -= 1
             before, via, origin = self.costs(layers)
             lower = float(before[self.last][0])
             self.offer(self.path_centers(layers, via, origin))
             single = all(layer.single for layer in layers)
-            if single or rounds <= 0 or self.upper - lower <= self.tolerance:
+            if single or self.upper - lower <= self.tolerance:
                 break
             after, _, _ = self.costs(layers, forward=False)
             bar = self.upper + self.tolerance
             keep = [a + b <= bar for a, b in zip(before, after, strict=True)]
             layers = self.refined(layers, keep, limit)
             if sum(len(layer.low) for layer in layers) > limit:
-                layers = [layer.collapsed() for layer in layers]
-                _, via, origin = self.costs(layers)
-                self.offer(self.path_centers(layers, via, origin))
+                self.offer(self.best_of_grid(layers))
                 break
         return min(max(lower, 0.0), self.upper)
+
+    def run_near(self, centers: Floats, limit: int) -> None:
+        """Take the better of two starts of Lloyd's algorithm: centres, and a grid's."""
+        steps = _FEW_STEPS if isinstance(self.points, Buckets) else _LLOYD
+        self.offer(centers, steps)
+        self.offer(self.best_of_grid(self.first_layers(limit)), steps)
+
+    def best_of_grid(self, layers: list[Layer]) -> Floats:
+        """Return the best centres whose cuts are where ranges begin."""
+        layers = [layer.collapsed() for layer in layers]
+        _, via, origin = self.costs(layers)
+        return self.path_centers(layers, via, origin)

@@ -31,9 +31,9 @@ class AdaptiveQuantization(VectorScheme):
     k-means of numbers. The result is globally optimal for at most 6e6 = ``n * k`` (3e6
     with a pinned zero) of the `n` weights of a group, and most often far beyond;
     :meth:`excess` certifies how far from the optimum it can be without a warm start.
-    With one it is never worse than that, and beyond the limit ends in a local optimum
-    near to it. Where a group has no more than `k` distinct values it is returned
-    unchanged.
+    With one it is never worse than that; beyond the limit it is then the better of what
+    a step of Lloyd's algorithm makes of the start and of the optimum on a grid. Where a
+    group has no more than `k` distinct values it is returned unchanged.
 
     With ``zero=True`` one of the values is 0, and with `kappa` at most so many weights
     take another one: pruned and quantized at once, as exactly as without.
