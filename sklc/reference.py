@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_memory
 from torch import nn
 
+from sklc import __version__
 from sklc.exceptions import warn
 from sklc.fingerprint import describe, digest, is_content
 
@@ -68,7 +69,7 @@ def identity(estimator: Any, seed: Any, *data: Any) -> dict[str, Any]:
 
     The estimator's classes and parameters, the source of those that are not from the
     packages that sklc builds upon, the initial weights of a module that is given as an
-    object, the data, the seed and the versions of these packages.
+    object, the data, the seed and the versions of sklc and of these packages.
     """
     parameters = [estimator]
     if isinstance(estimator, BaseEstimator):
@@ -87,7 +88,7 @@ def identity(estimator: Any, seed: Any, *data: Any) -> dict[str, Any]:
         "weights": [digest(dict(module.state_dict())) for module in modules],
         "data": [digest(part) for part in data],
         "seed": describe(seed),
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": {name: version(name) for name in _PACKAGES} | {"sklc": __version__},
     }
 
 

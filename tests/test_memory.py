@@ -17,7 +17,7 @@ from skorch import NeuralNetClassifier
 from skorch.dataset import Dataset
 from torch import nn
 
-from sklc import LCCompressor
+from sklc import LCCompressor, reference
 from sklc.codes import decompress
 from sklc.lstep import LinearLearner, NetLearner
 from sklc.reference import identity
@@ -108,6 +108,16 @@ def test_what_differs_has_another_key():
     ):
         assert other != same
     assert key(Ridge(alpha=1.0)) != key(Ridge(alpha=2.0))
+
+
+@pytest.mark.parametrize("package", ["sklc", "torch", "numpy"])
+def test_other_versions_have_another_key(package, monkeypatch):
+    same = key(net().estimator)
+    monkeypatch.setattr(reference, "__version__", "9" if package == "sklc" else "1")
+    monkeypatch.setattr(reference, "version", lambda name: str(name == package))
+    other = key(net().estimator)
+    assert other["versions"][package] != same["versions"][package]
+    assert {**other, "versions": same["versions"]} == same
 
 
 def test_the_source_of_a_module_is_part_of_the_key():
