@@ -1,6 +1,7 @@
 """LCCompressor: the learning-compression algorithm as a scikit-learn estimator."""
 
 import copy
+import io
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -8,6 +9,7 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.metrics import accuracy_score
@@ -364,6 +366,21 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
     def get_metadata_routing(self) -> MetadataRouter:
         """Return how metadata reach the estimator, if scikit-learn routes them."""
         return router(self, self.estimator)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if not torch.accelerator.is_available():
+            return state
+        file = io.BytesIO()
+        torch.save(state, file)
+        return {"saved": file.getvalue()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "saved" in state:  # by a machine with an accelerator, that there may not be
+            device = None if torch.accelerator.is_available() else "cpu"
+            file = io.BytesIO(state["saved"])
+            state = torch.load(file, map_location=device, weights_only=False)
+        super().__setstate__(state)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "theta_")

@@ -3,6 +3,9 @@
 import copy
 import io
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -17,6 +20,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from sklc import LCCompressor
+from sklc.lstep import NetLStep
 from sklc.schemes import AdaptiveQuantization, ConstraintL0Pruning
 
 pytestmark = pytest.mark.filterwarnings("ignore:The LC steps did not improve")
@@ -120,6 +124,52 @@ def test_copies_predict_alike(make, copied):
     again = copied(lc)
     assert np.array_equal(lc.predict_proba(X), again.predict_proba(X))
     assert again.compression_ratio_ == lc.compression_ratio_
+
+
+@pytest.mark.parametrize("stays", [True, False])
+@pytest.mark.parametrize("make", [logistic, compressor])
+def test_what_was_pickled_beside_an_accelerator_loads_anywhere(
+    make, stays, monkeypatch
+):
+    X, y = data()
+    lc = make().fit(X, y)
+    seen = []
+
+    def load(file, map_location, load=torch.load, **options):
+        seen.append(map_location)
+        return load(file, map_location, **options)
+
+    monkeypatch.setattr(torch, "load", load)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    file = pickle.dumps(lc)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: stays)
+    again = pickle.loads(file)
+
+    assert seen[0] == (None if stays else "cpu")
+    assert np.array_equal(lc.predict_proba(X), again.predict_proba(X))
+    assert again.get_params().keys() == lc.get_params().keys()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_net_trained_on_a_gpu_predicts_without_one(tmp_path):
+    X, y = data()
+    lc = compressor().set_params(l_step=NetLStep(device="cuda")).fit(X, y)
+    with open(tmp_path / "lc.pkl", "wb") as file:
+        pickle.dump(lc, file)
+    code = (
+        "import pickle, sys, test_surface as t; X, y = t.data(); "
+        "print(pickle.load(open(sys.argv[1], 'rb')).score(X, y))"
+    )
+    here = Path(__file__).parent
+    found = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "lc.pkl")],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=here,
+        env={"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": f"{here}:{here.parent}"},
+    )
+    assert float(found.stdout) == pytest.approx(lc.score(X, y))
 
 
 def test_parameters_at_every_depth():
