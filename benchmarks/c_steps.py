@@ -314,10 +314,9 @@ def value_error(w: Array) -> float:
 
 def growth(names: list[str], distribution: str) -> bool:
     """Measure how the time grows with the number of weights."""
-    wanted = [name for name in ("l0", "l1, 10% of norm", "ternary", "k=16")]
     good = True
     print(f"{'scheme':22}{'n':>10}{'ms':>12}{'ns / n log2 n':>15}{'memory':>8}")
-    for name in wanted:
+    for name in ("l0", "l1, 10% of norm", "ternary", "k=16"):
         if names and not name.startswith(tuple(names)):
             continue
         rates = []

@@ -135,10 +135,15 @@ def l1_threshold(magnitude: Tensor, radius: float) -> float:
     if radius == 0.0:
         return float(magnitude.max())
 
+    piece = _PIECE if magnitude.is_cpu else len(values)
+    parts = [values[first : first + piece] for first in range(0, len(values), piece)]
+
     def step(threshold: float) -> tuple[float, int]:
-        kept = values > threshold
-        count = int(kept.sum())
-        total = _total(values * kept) if count else 0.0
+        count, total = 0, 0.0
+        for part in parts:
+            kept = part > threshold
+            count += int(kept.sum())
+            total += _total(part * kept)
         return (total - radius) / max(count, 1), count
 
     threshold, before = (total - radius) / len(values), len(values) + 1
