@@ -75,6 +75,8 @@ def imports(module, typing_only=False):
             elif isinstance(child, ast.ImportFrom) and inner == typing_only:
                 for alias in child.names:
                     full = f"{child.module}.{alias.name}"
+                    if full == "sklc.__version__":  # there before all else is
+                        continue
                     found.append(full if full in MODULES else child.module)
             visit(child, inner)
 

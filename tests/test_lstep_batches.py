@@ -83,6 +83,7 @@ def assert_equal(ours, theirs):
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.filterwarnings("ignore:In future, it will be an error:DeprecationWarning")
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("name", DATA)
