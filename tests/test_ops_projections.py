@@ -8,7 +8,14 @@ import pytest
 import torch
 from elsewhere import PLACES
 
-from sklc.ops.projections import l1_threshold, largest
+from sklc.ops import projections as ops
+from sklc.ops.projections import (
+    l1_threshold,
+    largest,
+    shrink,
+    ternary_scale,
+    top,
+)
 
 everywhere = pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -157,3 +164,139 @@ def test_the_projection_is_nearer_than_other_points_of_the_ball():
     )
     error = ((v - projected) ** 2).sum()
     assert error <= ((v - others) ** 2).sum(axis=1).min()
+
+
+# ---- many numbers, of which a sample tells where to begin ----
+
+MANY = 20_000
+DRAWS = {
+    "gaussian": np.random.default_rng(3).standard_normal(MANY),
+    "heavy tailed": np.random.default_rng(4).standard_t(1, MANY),
+    "few values": np.random.default_rng(5).integers(-3, 4, MANY).astype(float),
+    "increasing": np.linspace(0.5, 1.5, MANY),
+    "mostly zeros": np.where(np.arange(MANY) % 100, 0.0, np.arange(MANY) + 1.0),
+}
+
+
+@everywhere
+@pytest.mark.parametrize("k", [0, 1, 199, 5000, 19_000, MANY])
+@pytest.mark.parametrize("x", DRAWS.values(), ids=DRAWS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_top_is_the_largest_and_where_they_are(x, k, dtype, device, place):
+    rows = place(torch.tensor(x, dtype=dtype, device=device).reshape(1, -1))
+    mask = largest(rows, k)[0]
+    values, positions = top(rows, k)
+    assert torch.equal(positions.long(), mask.nonzero().squeeze(1))
+    assert torch.equal(values, rows[0][mask])
+    assert positions.dtype == torch.int32
+    assert values.dtype == dtype
+
+
+@everywhere
+def test_top_lays_rows_end_to_end(device, place):
+    rows = place(torch.tensor([[1.0, -3.0, 2.0], [0.0, 5.0, 0.0]], device=device))
+    values, positions = top(rows, 2)
+    assert values.tolist() == [-3.0, 2.0, 5.0]
+    assert positions.tolist() == [1, 2, 4]
+
+
+@pytest.mark.parametrize("name", ["gaussian", "heavy tailed", "increasing"])
+def test_top_of_many_looks_at_few(name, monkeypatch):
+    monkeypatch.setattr(ops, "largest", None)  # which looks at all of them
+    rows = torch.tensor(DRAWS[name]).reshape(1, -1).requires_grad_()
+    for k in 1, 40, 1000, 5000:
+        values, positions = top(rows, k)
+        assert len(values) == k
+        assert torch.equal(values, rows.detach()[0][positions])
+        rest = rows.detach()[0].abs().index_fill(0, positions.long(), 0.0)
+        assert values.abs().min() >= rest.max()
+
+
+@everywhere
+@pytest.mark.parametrize("fraction", [0.001, 0.1, 0.5, 0.99])
+@pytest.mark.parametrize("x", DRAWS.values(), ids=DRAWS)
+def test_l1_threshold_of_many(x, fraction, device, place):
+    v = place(torch.tensor(np.abs(x), device=device))
+    radius = fraction * float(v.sum())
+    exact = threshold_by_sorting(v.tolist(), radius)
+    assert l1_threshold(v, radius) == pytest.approx(exact, rel=1e-12)
+
+
+def test_a_sample_saves_l1_threshold_half_of_its_steps(monkeypatch):
+    v = torch.tensor(np.abs(DRAWS["gaussian"]))
+    parts = []
+    monkeypatch.setattr(
+        ops, "_total", lambda x, total=ops._total: parts.append(len(x)) or total(x)
+    )
+    steps = []
+    for sampled in ops._SAMPLED, MANY:
+        monkeypatch.setattr(ops, "_SAMPLED", sampled)
+        parts.clear()
+        l1_threshold(v, 0.01 * float(v.sum()))
+        steps.append(parts.count(ops._PIECE))  # the first of a step's two parts
+    assert 0 < steps[0] <= steps[1] / 2
+
+
+@everywhere
+@pytest.mark.parametrize("n", [0, 1, 5, 40_000])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_shrink_lowers_magnitudes(n, dtype, device, place):
+    x = torch.linspace(-2, 3, n, dtype=torch.float64).to(dtype).to(device)
+    before = x.clone()
+    found = shrink(place(x), 0.75)
+    expected = x.double().sign() * (x.double().abs() - 0.75).clamp(min=0)
+    assert found.dtype == dtype
+    assert torch.equal(found, expected.to(dtype))
+    assert torch.equal(x, before)
+    assert torch.equal(shrink(place(x), 0.0), x)
+
+
+@everywhere
+@pytest.mark.parametrize("n", [5, 40_000])
+def test_shrink_scales_what_would_leave_the_ball(n, device, place):
+    x = place(torch.linspace(-2, 3, n, dtype=torch.float64, device=device))
+    norm = float(shrink(x, 0.75).abs().sum())
+    inside = shrink(x, 0.75, radius=1.01 * norm)
+    assert torch.equal(inside, shrink(x, 0.75))
+    scaled = shrink(x, 0.75, radius=0.5 * norm)
+    torch.testing.assert_close(scaled, inside / 2, rtol=1e-14, atol=0)
+    assert torch.equal(shrink(x, 0.0, radius=0.5 * norm), x)  # nothing was shrunk
+
+
+def best_scale(row):
+    """Return the mean of the best support of all sizes, by its definition."""
+    v = np.sort(np.abs(np.asarray(row, dtype=np.float64)))[::-1]
+    means = np.cumsum(v) / np.arange(1, len(v) + 1)
+    errors = [((v - np.where(v > m / 2, m, 0)) ** 2).sum() for m in means]
+    return means[np.argmin(errors)]
+
+
+@everywhere
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 7, 300])
+def test_the_ternary_scale_has_the_least_error(n, dtype, device, place):
+    rows = torch.from_numpy(np.random.default_rng(n).standard_t(3, (4, n)))
+    rows = place(rows.to(dtype).to(device))
+    scale = ternary_scale(rows)
+    assert scale.shape == (4, 1)
+    assert scale.dtype == torch.float64
+    expected = [best_scale(row) for row in rows.tolist()]
+    assert scale.squeeze(1).tolist() == pytest.approx(expected, rel=1e-12)
+
+
+@everywhere
+@pytest.mark.parametrize("rows", [[[0.0, -0.0]], [[2.0, 2.0, -2.0]], [[-5.0]]])
+def test_the_ternary_scale_of_equal_magnitudes_is_theirs(rows, device, place):
+    scale = ternary_scale(place(torch.tensor(rows, device=device)))
+    assert scale.tolist() == [[abs(rows[0][0])]]
+
+
+@everywhere
+def test_the_ternary_scale_of_many(device, place):
+    row = DRAWS["gaussian"]
+    found = ternary_scale(place(torch.tensor(row, device=device).reshape(1, -1)))
+    v = np.sort(np.abs(row))[::-1]
+    total = np.cumsum(v)
+    count = np.arange(1.0, MANY + 1)
+    at = (total**2 / count).argmax()
+    assert found.item() == pytest.approx(total[at] / count[at], rel=1e-12)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from elsewhere import PLACES
 
-from sklc.ops.sorting import computable, kth_largest, sort
+from sklc.ops.sorting import computable, count_below, kth_largest, pick, sort
 
 everywhere = pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 HALF = [torch.float16, torch.bfloat16]
@@ -64,3 +64,40 @@ def test_kth_largest_of_every_row_with_ties(k, dtype, device, place):
 
     assert torch.equal(result, expected)
     assert result.shape == (2, 1)
+
+
+@everywhere
+@pytest.mark.parametrize("n", [0, 1, 100_000])
+@pytest.mark.parametrize("index", [torch.int32, torch.int64])
+@pytest.mark.parametrize("dtype", HALF + FULL)
+def test_pick_returns_entries_and_where_they_were(n, index, dtype, device, place):
+    x = torch.arange(n, dtype=torch.float64).remainder(113).to(dtype).to(device)
+    mask = x.double().remainder(7) == 1
+
+    values, positions = pick(place(x), place(mask), index)
+
+    assert torch.equal(positions.long(), mask.nonzero().squeeze(1))
+    assert torch.equal(values, x[mask])
+    assert (values.dtype, positions.dtype) == (dtype, index)
+
+
+@everywhere
+@pytest.mark.parametrize("n", [0, 1, 100_000])
+@pytest.mark.parametrize("many", [0, 1, 5, 32, 33, 300])
+@pytest.mark.parametrize("dtype", FULL)
+def test_count_below_counts_the_thresholds_below(n, many, dtype, device, place):
+    x = torch.linspace(-1, 1, n, dtype=dtype, device=device)
+    thresholds = torch.linspace(-0.5, 0.75, many, dtype=dtype, device=device)
+    if n and many:
+        thresholds[0] = x[n // 5]  # which is not below itself
+        thresholds = thresholds.sort().values
+
+    found = count_below(place(x), place(thresholds))
+
+    expected = torch.zeros(n, dtype=torch.long, device=device)
+    for threshold in thresholds:
+        expected += threshold < x
+    assert torch.equal(found.long(), expected)
+    assert found.dtype == (
+        torch.uint8 if many <= 32 and place(x).is_cpu else torch.int32
+    )
