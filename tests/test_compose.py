@@ -22,8 +22,10 @@ from sklc.schemes import (
     RankSelection,
     ScaledBinaryQuantization,
     ScaledTernaryQuantization,
+    Scheme,
     all_schemes,
 )
+from sklc.schemes.additive import _Term
 from sklc.selection import default, select
 
 NET = {
@@ -748,3 +750,55 @@ def test_exactness_is_that_of_the_parts():
     assert Mixed([("a", LowRank(), "*")]).exact
     inexact = Additive([("a", LowRank())])
     assert not Mixed([("a", LowRank(), "conv"), ("b", inexact, "fc")]).exact
+
+
+class Offered(Scheme):
+    """A scheme whose C step returns what it is told to."""
+
+    def __init__(self, result=None, penalties=None):
+        self.result, self.penalties = result, penalties
+
+    def _solve(self, weights, mu, theta, layers):
+        return self.result
+
+    def _penalty(self, theta, weights, layers):
+        return self.penalties[theta is self.result]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "penalties", "mu", "taken"),
+    [
+        (1.0, 0.5, (0.0, 0.0), 1.0, True),
+        (1.0, 1.5, (0.0, 0.0), 1.0, False),
+        (1.0, -1.0, (0.0, 0.0), 1.0, False),  # as good: what is there stays
+        (1.0, 1.0, (3.0, 2.5), 1.0, True),
+        (1.0, 1.0, (3.0, 3.5), 1.0, False),
+        (0.0, 1.0, (3.0, 2.0), 1.9, True),  # 1 of the penalty for mu / 2
+        (0.0, 1.0, (3.0, 2.0), 2.0, False),
+        (0.0, 1.0, (3.0, 2.0), 2.1, False),
+        (1.0, 0.0, (2.0, 3.0), 2.1, True),
+        (1.0, 0.0, (2.0, 3.0), 1.9, False),
+    ],
+)
+def test_a_term_is_replaced_by_one_with_a_lower_objective(
+    before, after, penalties, mu, taken
+):
+    target = 5.0
+    old, new = ({"w": Dense(torch.tensor([target - x]))} for x in (before, after))
+    term = _Term("t", Offered(new, penalties), old)
+    left = {"w": torch.tensor([before])}
+
+    term.improve(left, mu, None)
+
+    assert term.theta is (new if taken else old)
+    assert left["w"].item() == (after if taken else before)
+    assert term.dense["w"].item() + left["w"].item() == target
+
+
+def test_a_term_that_is_not_there_yet_is_taken():
+    new = {"w": Dense(torch.tensor([1.0]))}
+    term = _Term("t", Offered(new, (0.0, 9.0)), {})
+    left = {"w": torch.tensor([3.0]), "other": torch.tensor([7.0])}
+    term.improve(left, 1.0, None)
+    assert term.theta is new
+    assert left == {"w": torch.tensor([2.0]), "other": torch.tensor([7.0])}
