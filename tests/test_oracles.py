@@ -13,6 +13,7 @@ from sklearn.cluster import KMeans
 
 from sklc.codes import Dense, Factored, Quantized
 from sklc.layers import LayerInfo
+from sklc.ops.kmeans1d import kmeans_1d
 from sklc.schemes import (
     AdaptiveQuantization,
     BinaryQuantization,
@@ -24,6 +25,7 @@ from sklc.schemes import (
     RankSelection,
     ScaledBinaryQuantization,
     ScaledTernaryQuantization,
+    quantization,
 )
 
 CLOSE = 1e-12  # relative, of sums of a few numbers in double precision
@@ -442,8 +444,6 @@ def test_the_certificate_of_an_exact_quantization_is_zero():
 
 def test_a_certificate_adds_up_the_groups_of_a_weight(monkeypatch):
     from sklc.ops.kmeans1d import Clustering
-    from sklc.schemes import quantization
-
     found = iter([Clustering(None, 3.0, 0.5), Clustering(None, 1.0, 0.1)])
     monkeypatch.setattr(quantization, "kmeans_1d", lambda *_, **__: next(found))
     scheme = AdaptiveQuantization(granularity="channel")
@@ -587,3 +587,33 @@ def test_more_values_than_a_byte_counts_get_a_wider_index():
     narrow = AdaptiveQuantization(k=256).compress(weights, mu=1.0)["w"]
     wide = AdaptiveQuantization(k=257).compress(weights, mu=1.0)["w"]
     assert (narrow.index.dtype, wide.index.dtype) == (torch.uint8, torch.int16)
+
+
+def test_a_pinned_zero_counts_among_the_values_of_an_index():
+    weights = {"w": torch.arange(1.0, 300.0)}
+    narrow = AdaptiveQuantization(k=256, zero=True).compress(weights, mu=1.0)["w"]
+    wide = AdaptiveQuantization(k=257, zero=True).compress(weights, mu=1.0)["w"]
+    assert (narrow.index.dtype, wide.index.dtype) == (torch.uint8, torch.int16)
+    for code in narrow, wide:
+        assert (code.dense() - weights["w"]).abs().max() <= 1.0
+
+
+@pytest.mark.parametrize("granularity", ["layer", "channel"])
+def test_the_last_codebook_is_where_the_next_begins(granularity, monkeypatch):
+    starts = []
+
+    def spy(row, k, *, start, **options):
+        starts.append(start)
+        return kmeans_1d(row, k, start=start, **options)
+
+    monkeypatch.setattr(quantization, "kmeans_1d", spy)
+    scheme = AdaptiveQuantization(k=2, granularity=granularity)
+    weights = draw({"w": (3, 5)})
+    theta = scheme.compress(weights, mu=1.0)
+    rows = 3 if granularity == "channel" else 1
+    assert starts == [None] * rows
+    scheme.compress(weights, mu=1.0, theta=theta)
+    assert torch.equal(torch.stack(starts[rows:]), theta["w"].codebook)
+    more = AdaptiveQuantization(k=1, granularity=granularity)
+    more.compress(weights, mu=1.0, theta=theta)  # two values are no start for one
+    assert starts[2 * rows :] == [None] * rows
