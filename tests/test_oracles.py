@@ -13,7 +13,7 @@ from sklearn.cluster import KMeans
 
 from sklc.codes import Dense, Factored, Quantized
 from sklc.layers import LayerInfo
-from sklc.ops.kmeans1d import kmeans_1d
+from sklc.ops.kmeans1d import Clustering, kmeans_1d
 from sklc.schemes import (
     AdaptiveQuantization,
     BinaryQuantization,
@@ -443,7 +443,6 @@ def test_the_certificate_of_an_exact_quantization_is_zero():
 
 
 def test_a_certificate_adds_up_the_groups_of_a_weight(monkeypatch):
-    from sklc.ops.kmeans1d import Clustering
     found = iter([Clustering(None, 3.0, 0.5), Clustering(None, 1.0, 0.1)])
     monkeypatch.setattr(quantization, "kmeans_1d", lambda *_, **__: next(found))
     scheme = AdaptiveQuantization(granularity="channel")
