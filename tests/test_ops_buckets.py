@@ -73,6 +73,25 @@ def test_every_position_is_known(x, centred):
     assert close(buckets.moments(positions), points.moments(positions), x).all()
 
 
+@pytest.mark.parametrize("first", [-1, 0, 0.1, 0.5, 1])
+def test_a_value_is_known_whatever_was_looked_at_before(x, first):
+    position = np.array([int(first * len(x))])
+    buckets, points = Buckets(x, centred=False), Points(x, centred=False)
+    assert np.array_equal(buckets.values(position), points.values(position))
+    position = position.clip(min=0)
+    buckets = Buckets(x, centred=False)
+    assert close(buckets.moments(position), points.moments(position), x).all()
+
+
+def test_values_and_moments_open_one_bucket():
+    x = torch.linspace(1.0, 1.9999, 1280)  # ten in each bucket
+    for method in "values", "moments":
+        buckets = Buckets(x, centred=False)
+        getattr(buckets, method)(np.array([15, 16]))
+        assert np.flatnonzero(buckets.keys < 0).tolist() == list(range(1, 11))
+        assert len(buckets.keys) == 127 + 10
+
+
 def test_only_what_is_looked_at_is_sorted():
     x = torch.tensor(NUMBERS["gaussian"].astype(np.float32))
     buckets = Buckets(x, centred=False)

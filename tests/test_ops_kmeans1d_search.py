@@ -886,6 +886,7 @@ def test_near_a_warm_start_it_is_not_worse_and_near_the_optimum(
     assert best.excess <= 1e-12 * x.double().square().sum()
     assert best.distortion <= found.distortion * (1 + 1e-12)
     assert found.distortion <= best.distortion * 1.05
+    assert (found.zeros is None) == ("max_nonzero" not in options)
     if "max_nonzero" not in options:
         values = torch.cat([start, start.new_zeros(int(options.get("zero", False)))])
         given = (x.double()[:, None] - values.double()).square().amin(1).sum()

@@ -36,7 +36,7 @@ class Buckets:
         totals = np.zeros((3, _KEYS))
         for first in range(0, self.n, _CHUNK):
             here = slice(first, first + _CHUNK)
-            part = self.x[here] + np.float32(0)  # makes -0.0 a 0.0
+            part = self.x[here]
             bucket = part.view(np.uint32) >> np.uint32(16)
             self.bucket[here] = bucket
             power = part.astype(np.float64)
