@@ -352,6 +352,16 @@ def test_points_inside_a_range_beside_the_zeros_cost_the_way_to_zero():
     assert [cost.tolist() for cost in found] == [[0.0], [], [2 * 2.0**2], [0.0]]
 
 
+def test_points_inside_a_range_cost_nothing_if_some_next_cluster_may_have_any_centre():
+    x = [0.0, 0.0, 4.0, 5.0, 20.0, 20.0, 20.0, 20.0]
+    search = Search(points_of(x), 3, True, 0)
+    ends = [(6, 6)], [(8, 8)]
+    known = layers_of(search, [(0, 0)], [], [(2, 4)], [], *ends)
+    assert search.inside(known)[2].tolist() == [2 * 1.75**2]
+    unknown = layers_of(search, [(0, 0)], [], [(2, 4)], [(3, 6)], *ends)
+    assert search.inside(unknown)[2].tolist() == [0.0]
+
+
 def paths(search, layers, at=0, start=0):
     """List the clusters (edge, from, to) of all paths through single positions."""
     if at == search.last:

@@ -292,11 +292,18 @@ def test_the_ternary_scale_of_equal_magnitudes_is_theirs(rows, device, place):
 
 
 @everywhere
-def test_the_ternary_scale_of_many(device, place):
-    row = DRAWS["gaussian"]
+@pytest.mark.parametrize("row", DRAWS.values(), ids=DRAWS)
+def test_the_ternary_scale_of_many(row, device, place):
     found = ternary_scale(place(torch.tensor(row, device=device).reshape(1, -1)))
-    v = np.sort(np.abs(row))[::-1]
-    total = np.cumsum(v)
+    total = np.cumsum(np.sort(np.abs(row))[::-1])
     count = np.arange(1.0, MANY + 1)
     at = (total**2 / count).argmax()
     assert found.item() == pytest.approx(total[at] / count[at], rel=1e-12)
+
+
+def test_top_of_very_many():
+    row = np.zeros(300_000)
+    row[::1000] = np.arange(1, 301)
+    values, positions = top(torch.tensor(row).reshape(1, -1), 10)
+    assert values.tolist() == [*range(291, 301)]
+    assert positions.tolist() == [1000 * at for at in range(290, 300)]
