@@ -616,3 +616,12 @@ def test_the_last_codebook_is_where_the_next_begins(granularity, monkeypatch):
     more = AdaptiveQuantization(k=1, granularity=granularity)
     more.compress(weights, mu=1.0, theta=theta)  # two values are no start for one
     assert starts[2 * rows :] == [None] * rows
+
+
+def test_the_channels_of_a_bias_are_its_entries():
+    weights = {"b": torch.tensor([1.0, -2.0, 3.0]), "s": torch.tensor(4.0)}
+    theta = AdaptiveQuantization(k=1, granularity="channel").compress(weights, mu=1.0)
+    assert theta["b"].dense().tolist() == [1.0, -2.0, 3.0]
+    assert theta["s"].dense().item() == 4.0
+    whole = AdaptiveQuantization(k=1).compress(weights, mu=1.0)
+    assert whole["b"].dense().tolist() == pytest.approx([2 / 3] * 3)
