@@ -11,15 +11,18 @@ __version__ = "0.1.0.dev0"
 __all__ = ["LCCompressor", "__version__"]
 
 _HOMES = {"LCCompressor": "sklc.compressor"}
+_ROOMS = ("codes", "lstep", "metrics", "schemes", "testing")
 
 
 def __getattr__(name: str) -> Any:
     # torch and skorch load when they are used, not when sklc is imported
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name in _ROOMS:
+        return import_module(f"sklc.{name}")
     msg = f"module 'sklc' has no attribute {name!r}"
     raise AttributeError(msg)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_HOMES, *_ROOMS})

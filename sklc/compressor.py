@@ -12,35 +12,41 @@ import numpy as np
 import torch
 from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
-from sklearn.metrics import accuracy_score
 from sklearn.utils import check_random_state
-from sklearn.utils.metadata_routing import MetadataRouter, process_routing
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.metadata_routing import process_routing
 
 from sklc.callbacks import CallbackSupportMixin, Steps, with_callbacks
 from sklc.checkpoint import Checkpoint
 from sklc.codes import nbits
-from sklc.delegation import (
-    estimator_has,
-    is_net,
-    is_trained,
-    router,
-    with_tags_of,
-)
+from sklc.delegation import is_net, is_trained
 from sklc.fingerprint import describe, digest
 from sklc.inputs import Inputs, understood
 from sklc.lstep import FunctionLStep, Learner, LStep, default_l_step, rng
 from sklc.parameters import check_parameters
+from sklc.prediction import PredictionMixin
 from sklc.reference import train_reference
 from sklc.run import Run
 from sklc.schemes import Scheme
 
 #: Parameters that may change when a run goes on from its checkpoint.
 _FREE = ("max_iter", "tol", "finetune_epochs", "verbose", "checkpoint", "memory")
+#: What a fit sets when it ends.
+_RESULTS = (
+    "estimator_",
+    "theta_",
+    "history_",
+    "reference_loss_",
+    "best_step_",
+    "n_iter_",
+    "termination_condition_",
+    "nbits_",
+    "compression_ratio_",
+)
 
 
-class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
+class LCCompressor(
+    CallbackSupportMixin, PredictionMixin, MetaEstimatorMixin, BaseEstimator
+):
     r"""Compress a model by the learning-compression (LC) algorithm.
 
     Solves :math:`\min_{w,\Theta} L(w) + \mathrm{cost}(\Theta)` subject to
@@ -130,8 +136,17 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         in bits, before entropy coding.
     compression_ratio_ : float
         Bits of all parameters before, over bits after.
-    classes_ : ndarray
+    classes_ : ndarray of shape (n_classes,)
         Of a classifier.
+    n_features_in_ : int
+        Columns of `X`, if it was a table.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of these columns, if `X` had names, all of them str.
+
+    References
+    ----------
+    M. A. Carreira-Perpinan, Model compression as constrained optimization, with
+    application to neural nets. Part I: general framework, arXiv:1707.01209, 2017.
 
     Examples
     --------
@@ -203,30 +218,30 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or the data are invalid, before any training.
+        DivergenceError
+            If training left the finite numbers. The best of the steps before, if there
+            was one, is fitted then; so it is after an interrupt, which only warns.
         """
         check_parameters(self)
         if get_config()["enable_metadata_routing"]:
             routed = process_routing(self, "fit", **fit_params)
             fit_params = dict(routed["estimator"]["fit"])
-        self._inputs = Inputs()
-        trained = is_trained(self.estimator)
+        inputs, trained = Inputs(), is_trained(self.estimator)
         if is_net(self.estimator):
-            self._inputs, X, y = understood(self, X, y, trained=trained)
+            inputs, X, y = understood(self, X, y, trained=trained)
         with self._seeded():
             learner = self._l_step().start(
                 self.estimator, X, y, n_steps=self.max_iter, **fit_params
             )
-            self._check_scheme(learner)
-            self._inputs.dtype = learner.input_dtype
+            inputs.dtype = learner.input_dtype
+            self._check_scheme(learner, trained)
+            self._forget(inputs)
             run = self._new_run(learner, X, y)
-
-            def as_if_done() -> dict[str, Any]:
-                state = learner.snapshot()
-                learner.restore(run.record.kept.snapshot)
-                found = copy.deepcopy(self._fitted(learner, run))
-                learner.restore(state)
-                return found
-
             if self.memory is not None and not trained:
                 run.train_reference = partial(
                     train_reference,
@@ -238,6 +253,7 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
                     y,
                     fit_params,
                 )
+            as_if_done = partial(self._as_if_done, learner, run)
             run.done = Steps(self, X, y, self.max_iter, as_if_done).done
             try:
                 run.execute()
@@ -246,6 +262,13 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
                     self._finish(learner, run)
         run.record.warn_if_useless(self.reference_loss_)
         return self
+
+    def _forget(self, inputs: Inputs) -> None:
+        """Drop the results of an earlier fit, lest they mix with those of this one."""
+        shapes = () if inputs.plain else ("n_features_in_", "feature_names_in_")
+        for name in _RESULTS + shapes:
+            self.__dict__.pop(name, None)
+        self._inputs = inputs
 
     def _seeded(self) -> AbstractContextManager[None]:
         if self.random_state is None:
@@ -259,8 +282,8 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         given = self.l_step
         return given if isinstance(given, LStep) else FunctionLStep(given)
 
-    def _check_scheme(self, learner: Learner) -> None:
-        """Compress the untrained weights, for the errors that there may be."""
+    def _check_scheme(self, learner: Learner, trained: bool) -> None:
+        """Raise the errors that the scheme has for the weights, before any training."""
         weights = learner.weights()
         names = self.scheme.covers(weights)
         if not names:
@@ -269,8 +292,9 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
                 f"dimensions, only {list(weights)}; select some by name with Mixed."
             )
             raise ValueError(msg)
-        own = {name: weights[name] for name in names}
-        self.scheme.compress(own, 1.0, layers=learner.layers())
+        if not trained:  # trained weights are compressed at once anyway
+            own = {name: weights[name] for name in names}
+            self.scheme.compress(own, 1.0, layers=learner.layers())
 
     def _new_run(self, learner: Learner, X: Any, y: Any) -> Run:
         checkpoint = None
@@ -282,10 +306,13 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
                 identity["weights"] = digest(learner.snapshot())
             identity["data"] = digest([X, y])
             checkpoint = Checkpoint(self.checkpoint, identity)
+        mu_init = self.mu_init
+        if isinstance(mu_init, np.ndarray):
+            mu_init = mu_init.tolist()
         return Run(
             learner,
             self.scheme,
-            mu_init=self.mu_init,
+            mu_init=mu_init,
             mu_factor=self.mu_factor,
             max_iter=self.max_iter,
             tol=self.tol,
@@ -316,56 +343,18 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
                 found[name] = getattr(learner.estimator, name)
         return found
 
+    def _as_if_done(self, learner: Learner, run: Run) -> dict[str, Any]:
+        """Return the fitted attributes as if the run had ended at this step."""
+        state = learner.snapshot()
+        learner.restore(run.record.kept.snapshot)
+        found = copy.deepcopy(self._fitted(learner, run))
+        learner.restore(state)
+        return found
+
     def _finish(self, learner: Learner, run: Run) -> None:
         learner.restore(run.record.kept.snapshot)
         for name, value in self._fitted(learner, run).items():
             setattr(self, name, value)
-
-    @available_if(estimator_has("predict"))
-    def predict(self, X: Any) -> Any:
-        """Predict with the compressed model."""
-        check_is_fitted(self)
-        return self._inputs.decoded(
-            self.estimator_.predict(self._inputs.prepared(self, X))
-        )
-
-    @available_if(estimator_has("predict_proba"))
-    def predict_proba(self, X: Any) -> Any:
-        """Predict class probabilities with the compressed model."""
-        check_is_fitted(self)
-        return self.estimator_.predict_proba(self._inputs.prepared(self, X))
-
-    @available_if(estimator_has("predict_log_proba"))
-    def predict_log_proba(self, X: Any) -> Any:
-        """Predict logarithms of class probabilities with the compressed model."""
-        check_is_fitted(self)
-        return self.estimator_.predict_log_proba(self._inputs.prepared(self, X))
-
-    @available_if(estimator_has("decision_function"))
-    def decision_function(self, X: Any) -> Any:
-        """Return what the compressed model decides by."""
-        check_is_fitted(self)
-        return self.estimator_.decision_function(self._inputs.prepared(self, X))
-
-    @available_if(estimator_has("score"))
-    def score(self, X: Any, y: Any = None, **score_params: Any) -> float:
-        """Return the score of the compressed model, as its estimator defines it."""
-        check_is_fitted(self)
-        if self._inputs.encoder is not None:
-            return accuracy_score(y, self.predict(X), **score_params)
-        X = self._inputs.prepared(self, X)
-        return self.estimator_.score(X, y, **score_params)
-
-    @property
-    def classes_(self) -> np.ndarray:
-        """Classes of a classifier."""
-        check_is_fitted(self)
-        encoder = self._inputs.encoder
-        return self.estimator_.classes_ if encoder is None else encoder.classes_
-
-    def get_metadata_routing(self) -> MetadataRouter:
-        """Return how metadata reach the estimator, if scikit-learn routes them."""
-        return router(self, self.estimator)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
@@ -381,9 +370,3 @@ class LCCompressor(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
             file = io.BytesIO(state["saved"])
             state = torch.load(file, map_location=device, weights_only=False)
         super().__setstate__(state)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "theta_")
-
-    def __sklearn_tags__(self) -> Any:
-        return with_tags_of(self.estimator, super().__sklearn_tags__())

@@ -11,7 +11,7 @@ from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
 )
-from skorch import NeuralNet
+from skorch import NeuralNet, NeuralNetClassifier
 from torch import nn
 
 
@@ -31,14 +31,15 @@ def is_trained(estimator: Any) -> bool:
 
 
 def estimator_has(method: str) -> Callable[[Any], bool]:
-    """Return whether the estimator of a compressor has a method; modules predict."""
+    """Return a check of whether the estimator of a compressor has a method."""
 
     def check(compressor: Any) -> bool:
         given = unfrozen(compressor.estimator)
-        estimator = getattr(compressor, "estimator_", given)
+        if isinstance(given, nn.Module):
+            given = NeuralNetClassifier  # what it becomes
         if method == "predict_proba" and is_regressor(compressor):
             return False  # skorch has it all the same
-        return isinstance(estimator, nn.Module) or hasattr(estimator, method)
+        return hasattr(getattr(compressor, "estimator_", given), method)
 
     return check
 

@@ -13,7 +13,7 @@ from scipy import sparse
 from sklearn.base import is_classifier, is_regressor
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import column_or_1d, validate_data
 from skorch.helper import SliceDataset
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -46,6 +46,16 @@ class Inputs:
             return X
         X = validate_data(owner, X, reset=False)
         return X if self.dtype is None else X.astype(self.dtype, copy=False)
+
+    def encoded(self, y: Any) -> Any:
+        """Return targets as the net knows them; labels that it does not, as -1."""
+        if self.encoder is None or y is None:
+            return y
+        y, classes = column_or_1d(y), self.encoder.classes_
+        known = np.isin(y, classes)
+        numbers = np.full(len(y), -1)
+        numbers[known] = self.encoder.transform(y[known])
+        return numbers
 
     def decoded(self, predicted: Any) -> Any:
         """Return predictions in the terms of the targets of the fit."""

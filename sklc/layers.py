@@ -13,7 +13,7 @@ class LayerInfo:
     kind : str
         Class name of the layer, such as ``"Conv2d"``.
     groups : int
-        Groups of a convolution.
+        Groups of a convolution: its weight stands for so many matrices.
     output_axis : int
         Axis of the weight that numbers the outputs.
     uses : float

@@ -37,7 +37,7 @@ class Layout:
         )
 
     def flatten(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """Return the vector of tensors, of which there may be more than laid out."""
+        """Lay the tensors end to end; names outside of the layout are ignored."""
         dtype = torch.float32
         for own in self.dtypes.values():
             dtype = torch.promote_types(dtype, own)
@@ -69,7 +69,7 @@ class Iterate:
     theta : dict of str to Code
         The compressed weights Θ.
     gap : float
-        ``||w - Δ(Θ)|| / ||w||``.
+        ``||w - Δ(Θ)|| / ||w||``; the distance itself if all of w is zero.
     """
 
     step: int
@@ -81,11 +81,24 @@ class Iterate:
 
 
 def direct_compression(learner: "Learner", scheme: "Scheme", mu: float) -> Iterate:
-    """Return step 0: the weights as they are, compressed."""
+    """Return step 0: the weights as they are, compressed.
+
+    Parameters
+    ----------
+    learner : Learner
+    scheme : Scheme
+    mu : float
+        The penalty parameter, which schemes with a cost compress by.
+
+    Returns
+    -------
+    Iterate
+        With multipliers of zero.
+    """
     weights = learner.weights()
     own = {name: weights[name].detach() for name in scheme.covers(weights)}
     layout = Layout.of(own)
-    theta = scheme.compress(own, mu, None, learner.layers())
+    theta = scheme.compress(own, mu, layers=learner.layers())
     w = layout.flatten(own)
     gap = _relative(w - layout.flatten(decompress(theta)), w)
     return Iterate(0, mu, w, torch.zeros_like(w), theta, gap)
@@ -101,8 +114,9 @@ def learning_compression(
 ) -> Iterator[Iterate]:
     r"""Yield the iterates of the LC algorithm that follow `start`, without end.
 
-    Minimises the loss over compressed weights,
-    :math:`\min_{w,\Theta} L(w)` subject to :math:`w = \Delta(\Theta)`, by alternating
+    Minimises the loss over compressed weights, and their cost if they have one,
+    :math:`\min_{w,\Theta} L(w) + \mathrm{cost}(\Theta)` subject to
+    :math:`w = \Delta(\Theta)`, by alternating
 
     .. math::
 

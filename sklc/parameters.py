@@ -1,77 +1,73 @@
 """What the parameters of LCCompressor may be."""
 
-import math
-from numbers import Integral, Real
+from numbers import Integral
 from os import PathLike
 from typing import Any
 
+import numpy as np
+
+from sklc.checks import (
+    check,
+    check_bool,
+    check_int,
+    check_option,
+    is_one_of,
+    is_positive,
+    is_real,
+)
 from sklc.lstep import LStep
 from sklc.schemes import Scheme
 
 
 def check_parameters(compressor: Any) -> None:
     """Raise a ValueError or TypeError if a parameter of an LCCompressor is invalid."""
-    given = compressor.get_params(deep=False)
-    l_step = given["l_step"]
+    _check_kinds(compressor)
+    compressor.scheme.validate()
+    mu_init, mu_factor, tol = compressor.mu_init, compressor.mu_factor, compressor.tol
+    listed = isinstance(mu_init, list | tuple) or (
+        isinstance(mu_init, np.ndarray) and mu_init.ndim == 1
+    )
+    check(
+        compressor,
+        "mu_init",
+        is_one_of(mu_init, ("auto",))
+        or is_positive(mu_init)
+        or (listed and len(mu_init) > 0 and all(map(is_positive, mu_init))),
+        "'auto', a finite number above 0, or a list of such numbers",
+    )
+    check(
+        compressor,
+        "mu_factor",
+        is_one_of(mu_factor, ("auto",)) or (is_positive(mu_factor) and mu_factor >= 1),
+        "'auto' or a finite number of at least 1",
+    )
+    check(compressor, "tol", is_real(tol) and tol >= 0, "at least 0")
+    check_int(compressor, "max_iter", 0)
+    check_option(compressor, "keep", ("best", "last"))
+    check_bool(compressor, "multipliers")
+    check_int(compressor, "finetune_epochs", 0)
+    verbose = compressor.verbose
+    good = isinstance(verbose, Integral) and int(verbose) >= 0
+    check(compressor, "verbose", good, "0, 1 or 2")
+
+
+def _check_kinds(compressor: Any) -> None:
+    scheme, l_step, memory = compressor.scheme, compressor.l_step, compressor.memory
     function = callable(l_step) and not isinstance(l_step, type)
     kinds = {
-        "scheme": (isinstance(given["scheme"], Scheme), "a sklc.schemes.Scheme"),
+        "scheme": (isinstance(scheme, Scheme), "a sklc.schemes.Scheme"),
         "l_step": (
             l_step is None or isinstance(l_step, LStep) or function,
             "a sklc.lstep.LStep, a function or None",
         ),
         "checkpoint": (
-            isinstance(given["checkpoint"], str | PathLike | None),
+            isinstance(compressor.checkpoint, str | PathLike | None),
             "a path or None",
         ),
         "memory": (
-            isinstance(given["memory"], str | None)
-            or hasattr(given["memory"], "cache"),
+            isinstance(memory, str | PathLike | None) or hasattr(memory, "cache"),
             "a folder, a joblib.Memory or None",
         ),
     }
-    _check(given, kinds, TypeError)
-    given["scheme"].validate()
-    mu_init, mu_factor = given["mu_init"], given["mu_factor"]
-    listed = isinstance(mu_init, list | tuple) and len(mu_init) > 0
-    values = {
-        "mu_init": (
-            mu_init == "auto"
-            or _is_pull(mu_init)
-            or (listed and all(map(_is_pull, mu_init))),
-            "'auto', above 0, or a list of such numbers",
-        ),
-        "mu_factor": (
-            mu_factor == "auto" or (_is_pull(mu_factor) and mu_factor >= 1),
-            "'auto' or at least 1",
-        ),
-        "max_iter": (_is_count(given["max_iter"]), "an int of at least 0"),
-        "tol": (
-            isinstance(given["tol"], Real) and float(given["tol"]) >= 0,
-            "at least 0",
-        ),
-        "keep": (given["keep"] in ("best", "last"), "'best' or 'last'"),
-        "finetune_epochs": (
-            _is_count(given["finetune_epochs"]),
-            "an int of at least 0",
-        ),
-        "verbose": (_is_count(given["verbose"]), "0, 1 or 2"),
-    }
-    _check(given, values, ValueError)
-
-
-def _check(
-    given: dict[str, Any], checks: dict[str, tuple[bool, str]], kind: type[Exception]
-) -> None:
-    for name, (good, wanted) in checks.items():
-        if not good:
-            msg = f"{name} must be {wanted}, got {given[name]!r}."
-            raise kind(msg)
-
-
-def _is_pull(value: Any) -> bool:
-    return isinstance(value, Real) and 0 < float(value) < math.inf
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, Integral) and int(value) >= 0
+    for name, (good, wanted) in kinds.items():
+        check(compressor, name, good, wanted, TypeError)

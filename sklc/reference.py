@@ -1,6 +1,7 @@
 """Trained references, kept in a cache: a search over schemes trains each but once."""
 
 import inspect
+import os
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ def train_reference(
     ----------
     learner : Learner
         Not trained yet.
-    memory : str or joblib.Memory
+    memory : str, path or joblib.Memory
     estimator : estimator
         What is trained.
     seed : random state
@@ -54,6 +55,8 @@ def train_reference(
         return learner.reference()
 
     key = identity(estimator, seed, *data)
+    if isinstance(memory, os.PathLike):
+        memory = os.fspath(memory)
     cached = check_memory(memory).cache(_result, ignore=["train"])
     found = cached(key, train)
     if not fresh:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from sklc.checkpoint import Checkpoint
-from sklc.codes import nbits
 from sklc.exceptions import DivergenceError, warn
 from sklc.loop import Iterate, direct_compression, learning_compression
 from sklc.progress import Progress
 from sklc.record import Record
-from sklc.schedule import GROWTH, automatic_mu, exponential, factor, listed
+from sklc.schedule import GROWTH, automatic_mu, exponential, growth_factor, listed
 
 if TYPE_CHECKING:
     from sklc.lstep.base import Learner
@@ -85,7 +84,8 @@ class Run:
     def _iterate(self, progress: Progress) -> str:
         for iterate in self._iterates():
             self.n_iter = iterate.step
-            progress.tell(self.record.history[-1], self.ratio(nbits(iterate.theta)))
+            entry = self.record.history[-1]
+            progress.tell(entry, self.ratio(entry["nbits"]))
             end = self._end(iterate)
             stopped = self.done is not None and self.done(bool(end))
             if end or stopped:
@@ -133,13 +133,13 @@ class Run:
         else:
             first, last = self.mu_init, GROWTH * self.mu_init
         if isinstance(self.mu_factor, str):
-            return first, factor(first, last, self.max_iter)
+            return first, growth_factor(first, last, self.max_iter)
         return first, self.mu_factor
 
-    def _next_mu(self, first: float, factor: float) -> Callable[[Iterate], float]:
+    def _next_mu(self, first: float, mu_factor: float) -> Callable[[Iterate], float]:
         if isinstance(self.mu_init, Sequence) and not isinstance(self.mu_init, str):
             return listed(self.mu_init)
-        return exponential(first, factor)
+        return exponential(first, mu_factor)
 
     def _finetune(self) -> None:
         kept = self.record.kept

@@ -16,9 +16,7 @@ from torch import Tensor
 from sklc.codes import Code, decompress, nbits, pack, to, unpack
 from sklc.layers import LayerInfo, Layers
 from sklc.schemes import Scheme
-
-Weights = Mapping[str, Tensor]
-Theta = Mapping[str, Code]
+from sklc.schemes.base import Weights
 
 _MU = 1e-5  # so that the default prices of the penalties bite
 _ROUNDINGS = 4.0  # units of rounding, relative to the norm of the weights
@@ -132,13 +130,15 @@ class _Trial:
             ],
         ]
 
-    def compress(self, weights: Weights, theta: Theta | None = None) -> dict[str, Code]:
+    def compress(
+        self, weights: Weights, theta: Mapping[str, Code] | None = None
+    ) -> dict[str, Code]:
         return self.scheme.compress(weights, _MU, theta, self.layers)
 
-    def cost(self, theta: Theta) -> float:
+    def cost(self, theta: Mapping[str, Code]) -> float:
         return self.scheme.cost(theta, self.weights, self.layers)
 
-    def objective(self, theta: Theta) -> float:
+    def objective(self, theta: Mapping[str, Code]) -> float:
         gap = _distance(self.weights, decompress(theta))
         return self.cost(theta) + _MU / 2 * gap**2
 

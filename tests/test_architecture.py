@@ -30,6 +30,7 @@ FLOORS = [
         "selection",
         "layers",
         "callbacks",
+        "checks",
         "delegation",
         "exceptions",
         "fingerprint",
@@ -39,7 +40,7 @@ FLOORS = [
     {"schemes", "lstep", "deploy"},
     {"loop"},
     {"schedule", "record"},  # what consumes the loop
-    {"checkpoint", "parameters", "reference"},
+    {"checkpoint", "parameters", "prediction", "reference"},
     {"run"},
     {"compressor"},
 ]

@@ -288,7 +288,7 @@ def test_a_path_may_be_text_and_its_folders_are_made(kind, tmp_path):
 
 @pytest.mark.parametrize("path", [3, b"state", ["state"]])
 def test_another_kind_of_path_is_refused(path):
-    with pytest.raises(TypeError, match="checkpoint must be a path or None, got "):
+    with pytest.raises(TypeError, match=r"checkpoint must be a path or None\."):
         runs.compressor("quick", path).fit(*data())
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -331,51 +332,37 @@ def test_a_useless_run_is_told(trained, data):
         compressor(FrozenEstimator(net), max_iter=2).fit(*data)
 
 
+PULLS = "mu_init must be 'auto', a finite number above 0, or a list of such numbers."
+FACTORS = "mu_factor must be 'auto' or a finite number of at least 1."
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        (
-            {"mu_init": 0},
-            ValueError,
-            "mu_init must be 'auto', above 0, or a list of such numbers, got 0.",
-        ),
-        (
-            {"mu_init": "big"},
-            ValueError,
-            "mu_init must be 'auto', above 0, or a list of such numbers, got 'big'",
-        ),
-        (
-            {"mu_init": np.nan},
-            ValueError,
-            "mu_init must be 'auto', above 0, or a list of such numbers, got nan",
-        ),
-        (
-            {"mu_factor": 0.9},
-            ValueError,
-            "mu_factor must be 'auto' or at least 1, got 0.9.",
-        ),
-        (
-            {"mu_factor": np.inf},
-            ValueError,
-            "mu_factor must be 'auto' or at least 1, got inf.",
-        ),
-        (
-            {"max_iter": -1},
-            ValueError,
-            "max_iter must be an int of at least 0, got -1.",
-        ),
-        (
-            {"max_iter": 2.0},
-            ValueError,
-            "max_iter must be an int of at least 0, got 2.0",
-        ),
-        ({"tol": -1}, ValueError, "tol must be at least 0, got -1."),
-        ({"keep": "first"}, ValueError, "keep must be 'best' or 'last', got 'first'."),
-        ({"scheme": 3}, TypeError, "scheme must be a sklc.schemes.Scheme, got 3."),
+        ({"mu_init": 0}, ValueError, f"mu_init=0.: {PULLS}"),
+        ({"mu_init": "big"}, ValueError, f"mu_init='big'.: {PULLS}"),
+        ({"mu_init": np.nan}, ValueError, f"mu_init=nan.: {PULLS}"),
+        ({"mu_init": True}, ValueError, f"mu_init=True.: {PULLS}"),
+        ({"mu_init": []}, ValueError, PULLS),
+        ({"mu_init": [1.0, -1.0]}, ValueError, PULLS),
+        ({"mu_init": np.zeros(3)}, ValueError, PULLS),
+        ({"mu_init": np.ones((2, 2))}, ValueError, PULLS),
+        ({"mu_factor": 0.9}, ValueError, f"mu_factor=0.9.: {FACTORS}"),
+        ({"mu_factor": np.inf}, ValueError, f"mu_factor=inf.: {FACTORS}"),
+        ({"mu_factor": np.ones(2)}, ValueError, FACTORS),
+        ({"max_iter": -1}, ValueError, "max_iter must be an int of at least 0."),
+        ({"max_iter": 2.0}, ValueError, "max_iter must be an int of at least 0."),
+        ({"max_iter": True}, ValueError, "max_iter must be an int of at least 0."),
+        ({"tol": -1}, ValueError, r"LCCompressor\(tol=-1\): tol must be at least 0."),
+        ({"tol": "x"}, ValueError, "tol must be at least 0."),
+        ({"keep": "first"}, ValueError, "keep must be one of 'best', 'last'."),
+        ({"keep": np.ones(2)}, ValueError, "keep must be one of 'best', 'last'."),
+        ({"multipliers": "yes"}, ValueError, "multipliers must be True or False."),
+        ({"scheme": 3}, TypeError, "scheme must be a sklc.schemes.Scheme."),
         (
             {"l_step": 3},
             TypeError,
-            "l_step must be a sklc.lstep.LStep, a function or None, got 3.",
+            "l_step must be a sklc.lstep.LStep, a function or None.",
         ),
         (
             {"scheme": AdaptiveQuantization(k=0)},
@@ -454,3 +441,91 @@ def test_a_net_keeps_its_dtype(dtype, data):
     for name, code in lc.theta_.items():
         assert code.dense().dtype == dtype
         assert lc.estimator_.module_.get_parameter(name).dtype == dtype
+
+
+def test_a_schedule_may_be_an_array(trained, data):
+    mus = [0.1, 0.2, 0.4]
+    runs = [
+        compressor(FrozenEstimator(trained), mu_init=kind, max_iter=2).fit(*data)
+        for kind in (mus, tuple(mus), np.array(mus))
+    ]
+    for run in runs:
+        assert [entry["mu"] for entry in run.history_] == mus
+
+
+def test_a_failing_refit_leaves_nothing_of_the_fit_before(data):
+    X, y = data
+    lc = compressor(make_net(max_epochs=1), max_iter=1).fit(X, y)
+    lc.set_params(estimator=make_net(kind=Failing, max_epochs=1))
+    with pytest.raises(OSError, match="no space"):
+        lc.fit(X[:, ::-1].copy(), np.array(["a", "b"])[y])
+    with pytest.raises(NotFittedError):
+        lc.predict(X)
+    assert not hasattr(lc, "termination_condition_")
+
+
+class Failing(NeuralNetClassifier):
+    def train_step(self, *args, **kwargs):
+        msg = "no space"
+        raise OSError(msg)
+
+
+def test_invalid_data_leave_the_fit_before(fitted, data):
+    lc = copy.deepcopy(fitted)
+    with pytest.raises(ValueError, match="NaN"):
+        lc.fit(data[0] * np.nan, data[1])
+    assert lc.score(*data) == fitted.score(*data)
+
+
+def test_a_fit_on_other_kinds_of_data_forgets_the_columns(data):
+    X, y = data
+    lc = compressor(make_net(max_epochs=1), max_iter=0).fit(X, y)
+    assert lc.n_features_in_ == 6
+    lc.fit(torch.from_numpy(X), torch.from_numpy(y))
+    assert not hasattr(lc, "n_features_in_")
+
+
+def test_a_module_offers_the_same_methods_before_and_after_the_fit(data):
+    methods = (
+        "predict",
+        "predict_proba",
+        "predict_log_proba",
+        "decision_function",
+        "score",
+    )
+    lc = compressor(Net(), max_iter=0)
+    before = [hasattr(lc, method) for method in methods]
+    lc.fit(*data)
+    assert [hasattr(lc, method) for method in methods] == before
+    assert before == [True, True, False, False, True]
+
+
+def test_each_layer_is_clustered_no_more_often_than_is_needed(trained, data):
+    """Once for the first pull and once for step 0, if the weights are trained."""
+
+    class Counting(AdaptiveQuantization):
+        counted: ClassVar[list] = []
+
+        def _compress(self, rows, mu, warm):
+            self.counted.append(rows.shape)
+            return super()._compress(rows, mu, warm)
+
+    compressor(FrozenEstimator(trained), Counting(), max_iter=0).fit(*data)
+    assert len(Counting.counted) == 4
+
+
+def test_the_score_is_that_of_the_net_for_labels_too(data):
+    X, y = data
+    names = np.array(["no", "yes"])[y]
+    lc = compressor(make_net(kind=Counts, max_epochs=1), max_iter=0).fit(X, names)
+    right = (lc.predict(X) == names).sum()
+    assert lc.score(X, names) == right
+    names[:3] = "unheard of"
+    assert lc.score(X, names) == (lc.predict(X) == names).sum()
+
+
+class Counts(NeuralNetClassifier):
+    """A net that counts what it gets right."""
+
+    def score(self, X, y):
+        return int((self.predict(X) == y).sum())

@@ -19,7 +19,7 @@ from sklc.schedule import (
     START,
     automatic_mu,
     exponential,
-    factor,
+    growth_factor,
     listed,
 )
 from sklc.schemes import (
@@ -378,9 +378,9 @@ def test_the_automatic_mu_of_a_loss_without_slope_is_positive():
 
 
 def test_the_automatic_factor_ends_at_the_last_mu():
-    assert factor(2.0, 2.0 * 1.1**40, 40) == pytest.approx(1.1)
-    assert factor(1.0, 8.0, 0) == 8.0
-    assert factor(2.0, 1.0, 5) == 1.0
+    assert growth_factor(2.0, 2.0 * 1.1**40, 40) == pytest.approx(1.1)
+    assert growth_factor(1.0, 8.0, 0) == 8.0
+    assert growth_factor(2.0, 1.0, 5) == 1.0
 
 
 def test_a_listed_schedule_stays_at_its_last_mu():

@@ -397,7 +397,7 @@ def test_the_samples_of_the_loss_are_distinct():
 
 @pytest.mark.parametrize("samples", [0, 2.5, True, "all"])
 def test_an_invalid_number_of_samples_is_refused(samples):
-    with pytest.raises(ValueError, match="loss_samples must be an int above 0"):
+    with pytest.raises(ValueError, match="loss_samples must be an int of at least 1"):
         started(loss_samples=samples)
 
 

@@ -3,6 +3,7 @@
 import copy
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from nets import classifier, data, module, started, targets
@@ -381,11 +382,15 @@ def test_layers_say_how_often_a_weight_is_used():
     [
         (
             {"epochs": 0},
-            r"NetLStep\(epochs=0\): epochs must be 'auto' or an int above 0",
+            r"NetLStep\(epochs=0\): epochs must be 'auto' or an int of at least 1",
         ),
-        ({"epochs": 1.5}, "epochs must be 'auto' or an int above 0"),
-        ({"epochs": True}, "epochs must be 'auto' or an int above 0"),
-        ({"epochs": "many"}, "epochs must be 'auto' or an int above 0"),
+        ({"clip_lr": 0}, r"clip_lr must be True or False\."),
+        ({"reestimate_batch_norm": "no"}, "reestimate_batch_norm must be True or Fal"),
+        ({"pull": np.ones(2)}, "pull must be one of 'auto', 'gradient', 'loss'"),
+        ({"epochs": np.ones(2)}, "epochs must be 'auto' or an int of at least 1"),
+        ({"epochs": 1.5}, "epochs must be 'auto' or an int of at least 1"),
+        ({"epochs": True}, "epochs must be 'auto' or an int of at least 1"),
+        ({"epochs": "many"}, "epochs must be 'auto' or an int of at least 1"),
         (
             {"lr_decay": 0},
             r"NetLStep\(lr_decay=0\): lr_decay must be above 0.0 and at ",

@@ -147,13 +147,16 @@ def test_a_scheduler_of_the_user_begins_at_the_rate_of_the_step():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lr": 0}, r"NetLStep\(lr=0\): lr must be None or above 0\."),
-        ({"lr": float("inf")}, "lr must be None or above 0"),
-        ({"lr": float("nan")}, "lr must be None or above 0"),
-        ({"lr": "auto"}, "lr must be None or above 0"),
-        ({"first_epochs": 0}, "first_epochs must be None or an int above 0"),
-        ({"first_epochs": "auto"}, "first_epochs must be None or an int above 0"),
-        ({"lr_schedule": "cosine"}, "lr_schedule must be 'step', 'epoch' or 'restart'"),
+        ({"lr": 0}, r"NetLStep\(lr=0\): lr must be None or a finite number above 0\."),
+        ({"lr": float("inf")}, "lr must be None or a finite number above 0"),
+        ({"lr": float("nan")}, "lr must be None or a finite number above 0"),
+        ({"lr": "auto"}, "lr must be None or a finite number above 0"),
+        ({"first_epochs": 0}, "first_epochs must be None or an int of at least 1"),
+        ({"first_epochs": "auto"}, "first_epochs must be None or an int of at least 1"),
+        (
+            {"lr_schedule": "cosine"},
+            "lr_schedule must be one of 'step', 'epoch', 'restart'",
+        ),
     ],
 )
 def test_invalid_rates_are_refused(options, message):

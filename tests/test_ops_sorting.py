@@ -4,7 +4,8 @@ import pytest
 import torch
 from elsewhere import PLACES
 
-from sklc.ops.sorting import computable, count_below, kth_largest, pick, sort
+from sklc.ops.arrays import computable
+from sklc.ops.sorting import count_below, kth_largest, pick, sort
 
 everywhere = pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 HALF = [torch.float16, torch.bfloat16]

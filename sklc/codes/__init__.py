@@ -6,7 +6,15 @@ from sklc.codes.factored import Factored
 from sklc.codes.quantized import Quantized, Scaled
 from sklc.codes.sparse import Sparse
 from sklc.codes.sum import Sum
-from sklc.codes.theta import decompress, degrees_of_freedom, nbits, pack, to, unpack
+from sklc.codes.theta import (
+    Theta,
+    decompress,
+    degrees_of_freedom,
+    nbits,
+    pack,
+    to,
+    unpack,
+)
 
 __all__ = [
     "Code",
@@ -16,6 +24,7 @@ __all__ = [
     "Scaled",
     "Sparse",
     "Sum",
+    "Theta",
     "decompress",
     "degrees_of_freedom",
     "nbits",

@@ -57,7 +57,7 @@ class Sparse(Code):
         ).tolist()
         codes = []
         for shape, first, last, end in zip(
-            shapes, [0, *at], at, ends.tolist(), strict=False
+            shapes, [0, *at[:-1]], at, ends.tolist(), strict=True
         ):
             index = self.index[first:last] - (end - shape.numel())
             codes.append(type(self)(self.values[first:last], index, tuple(shape)))

@@ -11,6 +11,7 @@ from torch import Tensor
 from sklc.codes import streams
 from sklc.codes.base import Code, descendants
 
+#: Compressed weights: a code for each, by name.
 Theta = dict[str, Code]
 
 

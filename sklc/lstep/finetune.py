@@ -10,11 +10,9 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Tensor, nn
 
-from sklc.codes import Code, decompress, degrees_of_freedom
+from sklc.codes import Code, Theta, decompress, degrees_of_freedom
 from sklc.codes.theta import mapped, multiplicities, trainable
 from sklc.lstep.base import Projection
-
-Theta = dict[str, Code]
 
 
 class Unfolded(Callback):

@@ -21,10 +21,10 @@ from sklc.inputs import label_encoder
 from sklc.layers import LayerInfo
 from sklc.lstep.base import Learner, LStep, Projection, register
 from sklc.lstep.logistic import LogLoss, minimized
+from sklc.lstep.objective import Array, Objective
 from sklc.lstep.quadratic import SquaredError
 
 _TIGHT = 1e-10  # of the gradient of the mean loss
-_Array = np.ndarray
 
 
 class LinearLStep(LStep):
@@ -112,7 +112,7 @@ class LinearLearner(Learner):
         )
         weight = _checked_weight(weight, len(y))
         self._flat = y.ndim == 1
-        self.loss_function = (
+        self.loss_function: Objective = (
             self._log_loss(X, y, weight)
             if isinstance(model, LogisticRegression)
             else self._squared_error(X, y, weight)
@@ -123,7 +123,7 @@ class LinearLearner(Learner):
         if trained:
             self._read()
 
-    def _log_loss(self, X: Any, y: _Array, weight: _Array) -> LogLoss:
+    def _log_loss(self, X: Any, y: Array, weight: Array) -> LogLoss:
         encoder = label_encoder(y)
         classes = encoder.classes_
         if self._trained and not np.array_equal(classes, self._model.classes_):
@@ -138,7 +138,7 @@ class LinearLearner(Learner):
         C = np.inf if getattr(self._model, "penalty", "l2") is None else self._model.C
         return LogLoss(X, numbers, len(classes), weight, C, self._model.fit_intercept)
 
-    def _squared_error(self, X: Any, y: _Array, weight: _Array) -> SquaredError:
+    def _squared_error(self, X: Any, y: Array, weight: Array) -> SquaredError:
         y = y.reshape(len(y), -1).astype(np.float64)
         alpha = np.asarray(getattr(self._model, "alpha", 0.0), dtype=np.float64)
         if alpha.ndim and alpha.size not in (1, y.shape[1]):
@@ -237,8 +237,8 @@ class LinearLearner(Learner):
         found = trainable(theta)
         free = degrees_of_freedom(found)
 
-        def objective(*parts: _Array) -> tuple[Any, ...]:
-            for tensor, part in zip(free, parts, strict=False):
+        def objective(*parts: Array) -> tuple[Any, ...]:
+            for tensor, part in zip(free, parts[:-1], strict=True):
                 tensor.data.copy_(torch.from_numpy(part))
                 tensor.grad = None
             with torch.enable_grad():
@@ -284,14 +284,14 @@ class LinearLearner(Learner):
         self._trained = True
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.train_reference()  # quick, and it knows more than coefficients
+        self.train_reference()  # a fit sets more than coefficients, and is quick
         self.restore(state)
 
     def layers(self) -> dict[str, LayerInfo]:
         return dict.fromkeys(self.weights(), LayerInfo())
 
 
-def _checked_weight(weight: Any, n: int) -> _Array:
+def _checked_weight(weight: Any, n: int) -> Array:
     if weight is None:
         return np.ones(n)
     if np.ndim(weight) == 0:

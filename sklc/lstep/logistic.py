@@ -3,12 +3,10 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-Array = NDArray[np.float64]
-Pair = tuple[Array, Array]
+from sklc.lstep.objective import Array, Pair
 
 
 class LogLoss:
@@ -57,19 +55,7 @@ class LogLoss:
     def solve(
         self, start: Pair, target: Pair, mu: tuple[float, float], tol: float
     ) -> Pair:
-        r"""Minimise :math:`L + \frac\mu2 \|W-t\|^2 + \frac\nu2 \|b-u\|^2` by L-BFGS.
-
-        Parameters
-        ----------
-        start : ndarray, ndarray
-            W and b.
-        target : ndarray, ndarray
-            t and u.
-        mu : float, float
-            The pulls on W and on b.
-        tol : float
-            Largest entry of the gradient in the end.
-        """
+        """Minimise the pulled loss by L-BFGS: see :meth:`Objective.solve`."""
 
         def objective(*parts: Array) -> tuple[Any, ...]:
             value, *slopes = self.value_and_gradient(*parts)

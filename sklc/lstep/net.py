@@ -1,11 +1,8 @@
 """The L step of nets: stochastic optimisation by skorch, pulled through gradients."""
 
 import copy
-import math
-from numbers import Real
 from typing import Any
 
-import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -14,6 +11,14 @@ from skorch import NeuralNet, NeuralNetClassifier
 from skorch.utils import to_device
 from torch import nn
 
+from sklc.checks import (
+    check,
+    check_bool,
+    check_int,
+    check_option,
+    check_positive,
+    is_positive,
+)
 from sklc.delegation import unfrozen
 from sklc.exceptions import warn
 from sklc.lstep.base import LStep, register
@@ -41,7 +46,7 @@ class NetLStep(LStep):
     lr : float or None, default=None
         Learning rate of the first L step; None for that of the net.
     lr_decay : float, default=0.98
-        Above 0.0, at most 1.0.
+        Factor of the learning rate, see `lr_schedule`; above 0.0, at most 1.0.
     lr_schedule : {"step", "epoch", "restart"}, default="step"
         Whether the learning rate is multiplied by `lr_decay` after each L step, after
         each epoch, or after each epoch, beginning anew at each step. With the last two,
@@ -124,47 +129,17 @@ class NetLStep(LStep):
         return net, trained
 
     def _validate(self) -> None:
-        checks = {
-            "epochs": (
-                self.epochs == "auto" or _is_count(self.epochs),
-                "'auto' or an int above 0",
-            ),
-            "first_epochs": (
-                self.first_epochs is None or _is_count(self.first_epochs),
-                "None or an int above 0",
-            ),
-            "lr": (
-                self.lr is None or (_is_real(self.lr) and 0 < self.lr < math.inf),
-                "None or above 0",
-            ),
-            "lr_decay": (
-                _is_real(self.lr_decay) and 0 < self.lr_decay <= 1,
-                "above 0.0 and at most 1.0",
-            ),
-            "lr_schedule": (
-                self.lr_schedule in ("step", "epoch", "restart"),
-                "'step', 'epoch' or 'restart'",
-            ),
-            "pull": (
-                self.pull in ("auto", "gradient", "loss"),
-                "'auto', 'gradient' or 'loss'",
-            ),
-            "loss_samples": (_is_count(self.loss_samples), "an int above 0"),
-        }
-        for name, (good, wanted) in checks.items():
-            if not good:
-                value = getattr(self, name)
-                msg = f"NetLStep({name}={value!r}): {name} must be {wanted}."
-                raise ValueError(msg)
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _is_count(value: Any) -> bool:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return bool(whole and value > 0)
+        check_int(self, "epochs", 1, also=("auto",))
+        check_int(self, "first_epochs", 1, also=(None,))
+        check_positive(self, "lr", also=(None,))
+        decay = self.lr_decay
+        good = is_positive(decay) and decay <= 1
+        check(self, "lr_decay", good, "above 0.0 and at most 1.0")
+        check_option(self, "lr_schedule", ("step", "epoch", "restart"))
+        check_bool(self, "clip_lr")
+        check_option(self, "pull", ("auto", "gradient", "loss"))
+        check_bool(self, "reestimate_batch_norm")
+        check_int(self, "loss_samples", 1)
 
 
 def _initialized_copy(estimator: Any, device: Any) -> tuple[NeuralNet, bool]:

@@ -3,10 +3,8 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Pair = tuple[Array, Array]
+from sklc.lstep.objective import Array, Pair, scaled_rows
 
 
 class SquaredError:
@@ -46,7 +44,7 @@ class SquaredError:
         self.values = np.maximum(values, 0.0)
 
     def _covariance(self) -> Array:
-        scaled = _scale_rows(self.X, self.share)
+        scaled = scaled_rows(self.X, self.share)
         return _dense(self.X.T @ scaled) - np.outer(self.x_mean, self.x_mean)
 
     def _kernel(self) -> Array:
@@ -66,19 +64,7 @@ class SquaredError:
     def solve(
         self, start: Pair, target: Pair, mu: tuple[float, float], tol: float
     ) -> Pair:
-        r"""Minimise :math:`L + \frac\mu2 \|W - t\|^2 + \frac\nu2 \|b - u\|^2`, exactly.
-
-        Parameters
-        ----------
-        start : ndarray, ndarray
-            Not used: there is nothing to start from.
-        target : ndarray, ndarray
-            t and u.
-        mu : float, float
-            The pulls on W and on b.
-        tol : float
-            Not used.
-        """
+        """Minimise the pulled loss, exactly: see :meth:`Objective.solve`."""
         W, b = np.empty_like(target[0]), self.y_mean
         # the best b for W leaves this much of the squared distance of u to its own best
         pulled = 2 * mu[1] / (2 + mu[1]) if self.intercept else 0.0
@@ -116,12 +102,6 @@ class SquaredError:
         """Multiply the transpose of the centred, weighted X by a vector."""
         scaled = np.sqrt(self.share) * u
         return np.asarray(self.X.T @ scaled) - self.x_mean * scaled.sum()
-
-
-def _scale_rows(X: Any, scale: Array) -> Any:
-    if isinstance(X, np.ndarray):
-        return X * scale[:, None]
-    return X.multiply(scale[:, None]).tocsr()
 
 
 def _dense(X: Any) -> Array:

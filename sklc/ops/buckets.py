@@ -66,7 +66,8 @@ class Buckets:
     def cover(self, count: int) -> tuple[Ints, Ints]:
         """Cover all positions by some `count` ranges: see :meth:`Points.cover`.
 
-        They begin where entries do, and where the next range begins they end.
+        They begin where entries do, and end where the next range begins: the positions
+        between are inside a bucket, and must not be lost.
         """
         even = np.searchsorted(self.starts, np.linspace(0, self.n, count // 2))
         first, last = self.least[[0, -1]].astype(np.float64)

@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sklc.ops.arrays import computable
 from sklc.ops.buckets import Buckets
 from sklc.ops.monge import Floats
-from sklc.ops.points import Points
+from sklc.ops.points import Ordered, Points
 from sklc.ops.search import Search
-from sklc.ops.sorting import computable
 
 #: Cut positions that the search may hold: ``n * k`` up to this is always exact.
 EXACT_LIMIT = 6_000_000
@@ -150,7 +150,7 @@ def _already_clustered(
     return Clustering(torch.from_numpy(values), 0.0, 0.0, zeros)
 
 
-def _spread(points: Points | Buckets, k: int, zero: bool) -> Floats:
+def _spread(points: Ordered, k: int, zero: bool) -> Floats:
     """Spread centres with the density that suits many of them: its cube root."""
     at = np.unique(np.linspace(0, points.n - 1, 4096).astype(np.intp))
     x = points.values(at)

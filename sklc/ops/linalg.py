@@ -5,7 +5,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from sklc.ops.sorting import array, computable
+from sklc.ops.arrays import accurate, array, computable
 
 CONV_SCHEMES = ("scheme_1", "scheme_2")
 
@@ -62,7 +62,7 @@ class SVD:
     def __init__(self, matrix: Tensor, rank: int | None = None) -> None:
         self.dtype = matrix.dtype
         matrix = computable(matrix.detach())
-        if matrix.device.type == "mps":  # no float64 there
+        if accurate(matrix) != torch.float64:
             matrix = matrix.cpu()
         self.matrix = matrix
         self.wide = matrix.shape[0] <= matrix.shape[1]

@@ -1,5 +1,7 @@
 """Sorted numbers, and the moments of all that lie before a position."""
 
+from typing import Protocol
+
 import numpy as np
 from torch import Tensor
 
@@ -8,6 +10,35 @@ from sklc.ops.sorting import sort
 
 _BLOCK = 4  # prefix sums are kept for every so many positions
 _CHUNK = 1 << 14  # blocks summed at a time
+
+
+class Ordered(Protocol):
+    """Points in increasing order, as the search sees them; positions are 0, ..., n.
+
+    Attributes
+    ----------
+    n : int
+    shift : float
+        What is subtracted from the points, so that their moments are exact.
+    sums : ndarray of shape (2, m)
+        Some prefix sums of the points and of their squares, from none to all of them.
+    """
+
+    n: int
+    shift: float
+    sums: Floats
+
+    def cover(self, count: int) -> tuple[Ints, Ints]:
+        """Cover all positions by some `count` ranges: their first and last ones."""
+
+    def find(self, thresholds: Floats) -> Ints:
+        """Return the number of points below each of the increasing thresholds."""
+
+    def values(self, position: Ints) -> Floats:
+        """Return the points at positions (or the nearest there are), less the shift."""
+
+    def moments(self, position: Ints) -> Floats:
+        """Return number, sum and sum of squares of the points before each position."""
 
 
 class Points:

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklc.ops.sorting import array, computable, kth_largest, pick, sort
+from sklc.ops.arrays import accurate, array, computable
+from sklc.ops.sorting import kth_largest, pick, sort
 
 Floating = NDArray[np.floating[Any]]
 
@@ -202,7 +203,7 @@ def ternary_scale(rows: Tensor) -> Tensor:
     if rows.is_cpu:
         found = [_ternary_scale(row) for row in rows.numpy()]
         return torch.tensor(found, dtype=torch.float64).unsqueeze(1)
-    dtype = torch.float32 if rows.device.type == "mps" else torch.float64
+    dtype = accurate(rows)
     total = sort(rows.abs()).flip(1).cumsum(1, dtype=dtype)
     count = torch.arange(1, rows.shape[1] + 1, device=rows.device).to(dtype)
     best = (total / count.sqrt()).argmax(1, keepdim=True)

@@ -6,9 +6,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from sklc.ops.buckets import Buckets
 from sklc.ops.monge import Floats, Ints
-from sklc.ops.points import Points
+from sklc.ops.points import Ordered
 
 SPLIT = 4  # a range that may hold an optimal cut becomes so many, if not more
 
@@ -44,7 +43,7 @@ def edges(k: int, zero: bool) -> list[Edge]:
 class Layer:
     """Ranges ``low .. high`` (inclusive) of positions where a cut may be."""
 
-    points: Points | Buckets
+    points: Ordered
     low: Ints
     high: Ints
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from sklc.ops.buckets import Buckets
 from sklc.ops.monge import Floats, Ints, cheapest_sources
-from sklc.ops.points import Points
+from sklc.ops.points import Ordered
 from sklc.ops.ranges import SPLIT, Edge, Layer, edges
 
 Links = NDArray[np.int32]
@@ -40,9 +40,7 @@ _ROUNDING = 1e-13  # of the sum of squares: the noise of the prefix sums
 class Search:
     """The branch and bound: ranges, their bounds, and the best clustering so far."""
 
-    def __init__(
-        self, points: Points | Buckets, k: int, zero: bool, n_zeros: int
-    ) -> None:
+    def __init__(self, points: Ordered, k: int, zero: bool, n_zeros: int) -> None:
         self.points, self.k = points, k
         self.zero, self.n_zeros = zero, n_zeros
         self.edges: list[Edge] = edges(k, zero)

@@ -10,13 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklc.ops.arrays import array, computable
+
 _PIECE = 1 << 15  # numbers that stay in a cache
 _FEW = 32  # thresholds that are compared with, one after the other
-
-
-def computable(x: Tensor) -> Tensor:
-    """Return `x` in a dtype that kernels know: float32 for half precision, or as is."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def sort(x: Tensor) -> Tensor:
@@ -25,16 +22,6 @@ def sort(x: Tensor) -> Tensor:
     if x.is_cpu:
         return torch.from_numpy(np.sort(x.detach().numpy()))
     return x.sort(dim=-1).values
-
-
-def array(x: Tensor) -> Any:
-    """Return a CPU tensor as a NumPy array on its memory, and any other as it is.
-
-    Code for one is code for both where they share operators. NumPy's stay in one
-    thread: waking others, and waiting for them where the machine is busy, takes longer
-    than they save.
-    """
-    return x.detach().numpy() if x.is_cpu else x
 
 
 def kth_largest(x: Tensor, k: int) -> Tensor:

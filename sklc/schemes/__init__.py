@@ -2,8 +2,8 @@
 
 from sklc.schemes.additive import Additive
 from sklc.schemes.base import MatrixScheme, Scheme, VectorScheme, all_schemes
-from sklc.schemes.compose import Mixed
 from sklc.schemes.low_rank import LowRank, RankSelection
+from sklc.schemes.mixed import Mixed
 from sklc.schemes.pruning import (
     ConstraintL0Pruning,
     ConstraintL1Pruning,

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sklc.codes import Code, Sum, decompress
+from sklc.checks import check_int, check_real
+from sklc.codes import Code, Sum, Theta, decompress
 from sklc.layers import Layers
-from sklc.schemes.base import Scheme, Theta, Weights
-from sklc.schemes.compose import Composition
-from sklc.schemes.validation import check_int, check_real
+from sklc.ops.arrays import accurate
+from sklc.schemes.base import Scheme, Weights
+from sklc.schemes.composition import Composition
 
 
 class Additive(Composition):
@@ -135,9 +136,10 @@ class Additive(Composition):
         return objective, {name: Sum(parts) for name, parts in sums.items() if parts}
 
     def _feasible(self, theta: Mapping[str, Code]) -> bool:
-        return all(
-            scheme._feasible(_term(theta, name)) for name, scheme in self.schemes
-        )
+        if not all(isinstance(code, Sum) for code in theta.values()):
+            return False
+        terms = [(scheme, _term(theta, name)) for name, scheme in self.schemes]
+        return all(scheme._feasible(own) for scheme, own in terms if own)
 
     def _project(self, theta: Mapping[str, Code]) -> Theta:
         terms = {
@@ -222,8 +224,5 @@ def _fitting(scheme: Scheme, theta: Theta, weights: Weights) -> Theta:
 
 def _square(tensors: Any) -> float:
     """Return the sum of squares of tensors, in double precision where there is one."""
-    total = 0.0
-    for x in tensors:
-        dtype = torch.float32 if x.device.type == "mps" else torch.float64
-        total += float(torch.linalg.vector_norm(x, dtype=dtype)) ** 2
-    return total
+    norms = (torch.linalg.vector_norm(x, dtype=accurate(x)) for x in tensors)
+    return sum(float(norm) ** 2 for norm in norms)

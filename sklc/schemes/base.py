@@ -3,21 +3,20 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
 
 import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from sklc import selection
-from sklc.codes import Code, decompress
+from sklc.checks import check_option
+from sklc.codes import Code, Theta, decompress
 from sklc.codes.base import descendants
 from sklc.layers import LayerInfo, Layers
 from sklc.ops.linalg import CONV_SCHEMES
-from sklc.schemes.validation import check_mu, check_option, check_weights
+from sklc.schemes.validation import check_mu, check_weights
 
 Weights = Mapping[str, Tensor]
-Theta = dict[str, Code]
 
 GRANULARITIES = ("joint", "layer", "channel")
 
@@ -31,19 +30,33 @@ class Scheme(BaseEstimator, ABC):
 
     A scheme holds hyperparameters and nothing else: what it computes, it returns. To
     write one, subclass :class:`VectorScheme` or :class:`MatrixScheme`.
-
-    Attributes
-    ----------
-    exact : bool
-        Whether the C step is solved to global optimality. Otherwise it returns nothing
-        worse than its warm start.
-    keeps_feasible : bool
-        Whether a feasible Θ stays so, whatever values its degrees of freedom take.
-        Otherwise training them needs :meth:`project`.
     """
 
-    exact: ClassVar[bool] = True
-    keeps_feasible: ClassVar[bool] = True
+    @property
+    def exact(self) -> bool:
+        """Whether the C step is solved to global optimality.
+
+        Otherwise it returns nothing worse than its warm start.
+        """
+        return True
+
+    @property
+    def keeps_feasible(self) -> bool:
+        """Whether a feasible Θ stays so, whatever its degrees of freedom become.
+
+        Otherwise training them needs :meth:`project`.
+        """
+        return True
+
+    @property
+    def has_cost(self) -> bool:
+        """Whether Θ has a price, so that `mu` matters; otherwise a mere constraint."""
+        return type(self)._penalty is not Scheme._penalty
+
+    @property
+    def rescales_distortion(self) -> bool:
+        """Whether the C step measures its distortion in units of its own."""
+        return False
 
     def compress(
         self,
@@ -124,18 +137,13 @@ class Scheme(BaseEstimator, ABC):
         weights : dict of str to Tensor
             All parameters of a model.
         selected : bool, default=False
-            Whether somebody selected them for this scheme, which then takes them all.
-            Otherwise it takes those of two or more dimensions.
+            Whether they were selected by name: a scheme then covers all of them, and
+            otherwise those of two or more dimensions.
         """
         return list(weights) if selected else selection.default(weights)
 
     def validate(self) -> None:
         """Raise a ValueError or TypeError if a hyperparameter is invalid."""
-
-    @property
-    def rescales_distortion(self) -> bool:
-        """Whether the C step measures its distortion in units of its own."""
-        return False
 
     @abstractmethod
     def _solve(
@@ -294,6 +302,6 @@ class MatrixScheme(Scheme):
 
 
 def all_schemes() -> list[type[Scheme]]:
-    """Return every scheme class that can be made without arguments, however derived."""
+    """Return every concrete scheme class, those of users included."""
     kinds = {kind for kind in descendants(Scheme) if not inspect.isabstract(kind)}
     return sorted(kinds, key=lambda kind: kind.__name__)

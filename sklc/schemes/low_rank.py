@@ -5,17 +5,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from sklc.checks import check_bool, check_count, check_option, check_real
 from sklc.codes import Code, Dense, Factored
 from sklc.layers import LayerInfo, Layers
 from sklc.ops.linalg import SVD, unfold
 from sklc.schemes.base import MatrixScheme, Theta, Weights
-from sklc.schemes.validation import (
-    check_bool,
-    check_count,
-    check_option,
-    check_real,
-    count,
-)
+from sklc.schemes.validation import count
 
 
 class LowRank(MatrixScheme):

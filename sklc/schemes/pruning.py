@@ -6,12 +6,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from sklc.checks import check_count, check_real
 from sklc.codes import Code, Sparse, decompress
 from sklc.layers import Layers
+from sklc.ops.arrays import array, computable
 from sklc.ops.projections import l1_threshold, shrink, top
-from sklc.ops.sorting import above, array, computable
+from sklc.ops.sorting import above
 from sklc.schemes.base import VectorScheme, Weights
-from sklc.schemes.validation import check_count, check_real, count
+from sklc.schemes.validation import count
 
 
 class ConstraintL0Pruning(VectorScheme):

@@ -6,19 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklc.checks import check_bool, check_count, check_int
 from sklc.codes import Code, Quantized, Scaled
 from sklc.codes.base import index_dtype
+from sklc.ops.arrays import accurate, array, computable
 from sklc.ops.kmeans1d import Clustering, kmeans_1d
+from sklc.ops.nearest import nearest, nearest_or_zero
 from sklc.ops.projections import ternary_scale
-from sklc.ops.sorting import array, computable, count_below, sort
+from sklc.ops.sorting import sort
 from sklc.schemes.base import VectorScheme, Weights
-from sklc.schemes.validation import (
-    check_bool,
-    check_count,
-    check_int,
-    check_weights,
-    count,
-)
+from sklc.schemes.validation import check_weights, count
 
 
 class AdaptiveQuantization(VectorScheme):
@@ -28,8 +25,8 @@ class AdaptiveQuantization(VectorScheme):
 
     .. math:: \min_{c, z} \sum_i (w_i - c_{z_i})^2, \qquad z_i \in \{1, \dots, k\},
 
-    k-means of numbers. The result is globally optimal for at most 6e6 = ``n * k`` (3e6
-    with a pinned zero) of the `n` weights of a group, and most often far beyond;
+    k-means of numbers. The result is globally optimal while ``n * k <= 6e6`` (3e6
+    with a pinned zero) for the `n` weights of a group, and most often far beyond;
     :meth:`excess` certifies how far from the optimum it can be without a warm start.
     With one it is never worse than that; beyond the limit it is then the better of what
     a step of Lloyd's algorithm makes of the start and of the optimum on a grid. Where a
@@ -133,10 +130,10 @@ class AdaptiveQuantization(VectorScheme):
         )
         for at, (row, part) in enumerate(zip(rows, values, strict=True)):
             if self.zero:
-                numbers = _nearest_or_zero(row, part, found[at].zeros)
+                numbers = nearest_or_zero(row, part, found[at].zeros)
             else:
-                numbers = _nearest(row, part)
-            array(index)[at] = array(numbers)
+                numbers = nearest(row, part)
+            array(index)[at] = array(numbers)  # a view: this writes into the tensor
         # codebooks of channels have one length: the last value fills them up
         codebook = torch.stack([_filled(part, size) for part in values])
         return Quantized(codebook, index, self.zero)
@@ -222,7 +219,7 @@ class ScaledBinaryQuantization(VectorScheme):
         self.granularity = granularity
 
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
-        scale = rows.abs().mean(1, dtype=_accurate(rows)).to(rows.dtype)
+        scale = rows.abs().mean(1, dtype=accurate(rows)).to(rows.dtype)
         index = _bytes(array(computable(rows)) >= 0)
         return _scaled(index, scale, (-1.0, 1.0), rows)
 
@@ -292,43 +289,6 @@ def _bytes(mask: Any) -> Any:
     return mask.view(torch.uint8 if isinstance(mask, Tensor) else np.uint8)
 
 
-def _accurate(x: Tensor) -> torch.dtype:
-    """Return the dtype to sum in: double precision where the device has it."""
-    return torch.float32 if x.device.type == "mps" else torch.float64
-
-
 def _filled(values: Tensor, size: int) -> Tensor:
     last = values[-1:] if len(values) else values.new_zeros(1)
     return torch.cat([values, last.expand(size - len(values))])
-
-
-def _nearest(row: Tensor, values: Tensor) -> Tensor:
-    """Return the number of the nearest of increasing values, for every weight."""
-    values = computable(values)
-    low, high = values[:-1], values[1:]
-    # halves cannot overflow; the middle of neighbouring floats may round up to `high`
-    middle = torch.minimum(low / 2 + high / 2, torch.nextafter(high, low))
-    return count_below(computable(row).contiguous(), middle)
-
-
-def _nearest_or_zero(
-    row: Tensor, values: Tensor, zeros: tuple[float, float, int, int] | None
-) -> Tensor:
-    """Return 0 for zeros and otherwise one more than the number of the nearest value.
-
-    The zeros are the weights that are nearest to zero, or those given.
-    """
-    if zeros is None:
-        ordered, order = torch.cat([values.new_zeros(1), values]).sort(stable=True)
-        return order.int().index_select(0, _nearest(row, ordered).int())
-    low, high, skip_low, skip_high = zeros
-    row = computable(row)
-    index = _nearest(row, values).add_(1)
-    index[(row >= low) & (row <= high)] = 0
-    if low == high:
-        skip_low, skip_high = skip_low + skip_high, 0
-    for end, skip in (low, skip_low), (high, skip_high):
-        if skip:
-            ties = (row == end).nonzero().squeeze(1)[:skip]
-            index[ties] = _nearest(row[ties], values).add_(1)
-    return index
