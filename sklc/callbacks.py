@@ -26,6 +26,9 @@ class Steps:
     owner : estimator
         Whose callbacks they are.
     X, y : data
+        As they were given to the fit.
+    metadata : dict
+        What else was given to it.
     n_steps : int
         LC steps to come, at most.
     fitted : callable
@@ -37,10 +40,11 @@ class Steps:
         owner: Any,
         X: Any,
         y: Any,
+        metadata: dict[str, Any],
         n_steps: int,
         fitted: Callable[[], dict[str, Any]],
     ) -> None:
-        self._facts = {"estimator": owner, "X": X, "y": y}
+        self._facts = {"estimator": owner, "X": X, "y": y, "metadata": metadata}
         self._fitted = fitted
         self._root: Any = None
         self._step: Any = None

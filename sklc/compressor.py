@@ -1,7 +1,6 @@
 """LCCompressor: the learning-compression algorithm as a scikit-learn estimator."""
 
 import copy
-import io
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -9,7 +8,6 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.utils import check_random_state
@@ -23,6 +21,7 @@ from sklc.fingerprint import describe, digest
 from sklc.inputs import Inputs, understood
 from sklc.lstep import FunctionLStep, Learner, LStep, default_l_step, rng
 from sklc.parameters import check_parameters
+from sklc.portable import PortableMixin
 from sklc.prediction import PredictionMixin
 from sklc.reference import train_reference
 from sklc.run import Run
@@ -45,7 +44,11 @@ _RESULTS = (
 
 
 class LCCompressor(
-    CallbackSupportMixin, PredictionMixin, MetaEstimatorMixin, BaseEstimator
+    CallbackSupportMixin,
+    PortableMixin,
+    PredictionMixin,
+    MetaEstimatorMixin,
+    BaseEstimator,
 ):
     r"""Compress a model by the learning-compression (LC) algorithm.
 
@@ -102,9 +105,10 @@ class LCCompressor(
         needs a path of its own. Fine-tuning is not saved, but done again.
     memory : str, joblib.Memory or None, default=None
         A folder to cache trained references in: a search over schemes trains each
-        fold's reference once. The key is the configuration and source of the estimator,
-        the data, `random_state` and the versions of the packages (with `random_state`
-        None, the first training there was serves all). Datasets are not cached.
+        fold's reference once. The key is the configuration of the estimator, the source
+        of its classes and functions (not of what they call), the data, `random_state`
+        and the versions of the packages (with `random_state` None, the first training
+        there was serves all). Datasets are not cached.
     verbose : int, default=0
         1 shows a progress bar (by rich or tqdm; lines, if neither is installed), 2 a
         line for every LC step.
@@ -231,7 +235,8 @@ class LCCompressor(
         if get_config()["enable_metadata_routing"]:
             routed = process_routing(self, "fit", **fit_params)
             fit_params = dict(routed["estimator"]["fit"])
-        inputs, trained = Inputs(), is_trained(self.estimator)
+        fit_params = {k: v for k, v in fit_params.items() if v is not None}
+        inputs, trained, given = Inputs(), is_trained(self.estimator), (X, y)
         if is_net(self.estimator):
             inputs, X, y = understood(self, X, y, trained=trained)
         with self._seeded():
@@ -254,7 +259,8 @@ class LCCompressor(
                     fit_params,
                 )
             as_if_done = partial(self._as_if_done, learner, run)
-            run.done = Steps(self, X, y, self.max_iter, as_if_done).done
+            steps = Steps(self, *given, fit_params, self.max_iter, as_if_done)
+            run.done = steps.done
             try:
                 run.execute()
             finally:
@@ -355,18 +361,3 @@ class LCCompressor(
         learner.restore(run.record.kept.snapshot)
         for name, value in self._fitted(learner, run).items():
             setattr(self, name, value)
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        if not torch.accelerator.is_available():
-            return state
-        file = io.BytesIO()
-        torch.save(state, file)
-        return {"saved": file.getvalue()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        if "saved" in state:  # by a machine with an accelerator, that there may not be
-            device = None if torch.accelerator.is_available() else "cpu"
-            file = io.BytesIO(state["saved"])
-            state = torch.load(file, map_location=device, weights_only=False)
-        super().__setstate__(state)

@@ -51,6 +51,8 @@ def with_tags_of(estimator: Any, tags: Any) -> Any:
         tags.classifier_tags = ClassifierTags()
         tags.target_tags.required = True
         return tags
+    if not hasattr(estimator, "__sklearn_tags__"):
+        return tags  # no estimator: fit() will say so
     inner = get_tags(estimator)
     tags.estimator_type = inner.estimator_type
     tags.classifier_tags = inner.classifier_tags

@@ -1,7 +1,8 @@
 """What says that two configurations, or two data sets, are the same."""
 
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pickle import PicklingError
 from typing import Any
 
@@ -15,27 +16,38 @@ def describe(value: Any) -> Any:
     """Return a JSON-compatible description, equal for equal values in any process.
 
     Estimators (and whatever else has ``get_params``) are described by their class and
-    parameters, classes and functions by their names, modules by their `repr`, other
-    objects by a hash of their content. Addresses are left out.
+    parameters, classes by their names, functions by theirs, their defaults and what
+    they enclose, modules by their `repr`, other objects by a hash of their content.
+    Addresses are left out.
     """
+    return _describe(value, ())
+
+
+def _describe(value: Any, outer: tuple[Any, ...]) -> Any:
+    """Describe a value inside of some functions."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if inspect.isfunction(value) and value not in outer:
+        outer = (*outer, value)
+        return _function(value, lambda part: _describe(part, outer))
     if hasattr(value, "__qualname__"):
         return _name(value)
     if hasattr(value, "get_params"):
         parameters = value.get_params(deep=False)
         return {
             "class": _name(type(value)),
-            **{key: describe(parameters[key]) for key in sorted(parameters)},
+            **{key: _describe(parameters[key], outer) for key in sorted(parameters)},
         }
     if isinstance(value, Mapping):
-        return {str(key): describe(value[key]) for key in sorted(value, key=str)}
+        return {
+            str(key): _describe(value[key], outer) for key in sorted(value, key=str)
+        }
     if isinstance(value, list | tuple):
-        return [describe(part) for part in value]
+        return [_describe(part, outer) for part in value]
     if isinstance(value, set | frozenset):
-        return sorted((describe(part) for part in value), key=str)
+        return sorted((_describe(part, outer) for part in value), key=str)
     if isinstance(value, nn.Module):
         return _without_addresses(repr(value))
     content = _array(value) if isinstance(value, Tensor) else value
@@ -43,6 +55,24 @@ def describe(value: Any) -> Any:
         return f"{_name(type(value))} {joblib.hash(content)}"
     except (AttributeError, PicklingError, TypeError):  # it cannot be pickled
         return _without_addresses(repr(value))
+
+
+def _function(function: Any, describe: Callable[[Any], Any]) -> Any:
+    cells = [cell for cell in function.__closure__ or () if _is_filled(cell)]
+    held = {
+        "defaults": describe(function.__defaults__),
+        "keywords": describe(function.__kwdefaults__),
+        "encloses": [describe(cell.cell_contents) for cell in cells],
+    }
+    held = {name: what for name, what in held.items() if what}
+    return {"function": _name(function), **held} if held else _name(function)
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not cell
+    except ValueError:  # a variable that is not set yet
+        return False
 
 
 def digest(data: Any) -> str:

@@ -14,9 +14,12 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d, validate_data
+from skorch import NeuralNetBinaryClassifier
 from skorch.helper import SliceDataset
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from sklc.delegation import unfrozen
 
 
 @dataclass
@@ -45,7 +48,7 @@ class Inputs:
         if not (self.plain and is_plain(X)):
             return X
         X = validate_data(owner, X, reset=False)
-        return X if self.dtype is None else X.astype(self.dtype, copy=False)
+        return writable(X if self.dtype is None else X.astype(self.dtype, copy=False))
 
     def encoded(self, y: Any) -> Any:
         """Return targets as the net knows them; labels that it does not, as -1."""
@@ -60,7 +63,15 @@ class Inputs:
     def decoded(self, predicted: Any) -> Any:
         """Return predictions in the terms of the targets of the fit."""
         if self.encoder is not None:
-            return self.encoder.inverse_transform(np.asarray(predicted).astype(int))
+            numbers, classes = np.asarray(predicted).astype(int), self.encoder.classes_
+            if numbers.max(initial=0) >= len(classes):
+                msg = (
+                    f"The net predicts its output {numbers.max()}, but y had only "
+                    f"{len(classes)} classes (outputs from 0): give the module as "
+                    "many outputs as there are classes."
+                )
+                raise ValueError(msg)
+            return classes[numbers]
         if self.flat and np.ndim(predicted) == 2:
             return predicted[:, 0]
         return predicted
@@ -95,10 +106,29 @@ def understood(owner: Any, X: Any, y: Any, *, trained: bool) -> tuple[Inputs, An
     )
     if is_classifier(owner) and not several:
         encoder = label_encoder(y)
+        net = unfrozen(owner.estimator)
+        if isinstance(net, NeuralNetBinaryClassifier) and len(encoder.classes_) > 2:
+            msg = (
+                f"{type(net).__name__} knows two classes, but y has "
+                f"{len(encoder.classes_)}; a NeuralNetClassifier knows several."
+            )
+            raise ValueError(msg)
+        if trained and not np.issubdtype(np.asarray(y).dtype, np.number):
+            msg = (
+                f"y has labels such as {_shown(encoder.classes_[0])}, but a net that "
+                "comes trained knows them as the numbers of its outputs, from 0: pass "
+                "these."
+            )
+            raise ValueError(msg)
         if not trained:
             inputs.encoder, y = encoder, encoder.transform(y)
     inputs.flat = is_regressor(owner) and y.ndim == 1
     return inputs, X, y
+
+
+def writable(X: Any) -> Any:
+    """Return an array that torch may share: a copy of one that is read-only."""
+    return np.require(X, requirements="W") if isinstance(X, np.ndarray) else X
 
 
 def label_encoder(y: Any) -> LabelEncoder:
@@ -108,10 +138,14 @@ def label_encoder(y: Any) -> LabelEncoder:
     if len(encoder.classes_) < 2:
         msg = (
             "A classifier needs two classes or more, but y has one class only: "
-            f"{encoder.classes_[0]!r}."
+            f"{_shown(encoder.classes_[0])}."
         )
         raise ValueError(msg)
     return encoder
+
+
+def _shown(label: Any) -> str:
+    return repr(label.item() if isinstance(label, np.generic) else label)
 
 
 def is_plain(X: Any) -> bool:

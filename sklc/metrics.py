@@ -116,10 +116,13 @@ def smallest_within(
                 raise ValueError(msg)
         means = np.asarray(results[f"mean_test_{score}"], dtype=float)
         sizes = np.asarray(results[f"mean_test_{size}"], dtype=float)
-        if np.isnan(means).all():
-            msg = "All candidates failed: there is none to choose."
+        if np.isnan(means + sizes).all():
+            msg = (
+                f"No candidate has both scores, {score!r} and {size!r}: all failed, or "
+                "sizes were asked of what is not an LCCompressor."
+            )
             raise ValueError(msg)
-        best = int(np.nanargmax(means))
+        best = int(np.nanargmax(np.where(np.isnan(sizes), np.nan, means)))
         bar = means[best] - tolerance
         if standard_error:
             splits = sum(

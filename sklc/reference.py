@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from collections.abc import Iterable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ def train_reference(
         learner.train_reference()
         return learner.reference()
 
-    key = identity(estimator, seed, *data)
+    key = identity(estimator, seed, *data, parts=learner.parts())
     if isinstance(memory, os.PathLike):
         memory = os.fspath(memory)
     cached = check_memory(memory).cache(_result, ignore=["train"])
@@ -67,24 +68,37 @@ def _result(key: dict[str, Any], train: Any) -> Any:
     return train()
 
 
-def identity(estimator: Any, seed: Any, *data: Any) -> dict[str, Any]:
+def identity(
+    estimator: Any, seed: Any, *data: Any, parts: Iterable[Any] = ()
+) -> dict[str, Any]:
     """Return what makes two trainings equal, in whatever process.
 
-    The estimator's classes and parameters, the source of those that are not from the
-    packages that sklc builds upon, the initial weights of a module that is given as an
-    object, the data, the seed and the versions of sklc and of these packages.
+    The estimator's classes and parameters, the initial weights of a module that is
+    given as an object, the data, the seed and the versions of sklc and of the packages
+    that it builds upon. Of the classes and functions that are not from these packages
+    also the source: of classes with that of their bases and of the parts of a module.
+    What they call besides is not looked into.
+
+    Parameters
+    ----------
+    estimator : estimator
+    seed : random state
+    *data : data
+    parts : iterable
+        More objects whose source counts, such as the parts of a module.
     """
     parameters = [estimator]
     if isinstance(estimator, BaseEstimator):
         parameters += list(estimator.get_params(deep=True).values())
     modules = [value for value in parameters if isinstance(value, nn.Module)]
-    parts = parameters + [part for module in modules for part in module.modules()]
+    own = [part for module in modules for part in module.modules()]
     sources = {}
-    for part in parts:
+    for part in [*parameters, *own, *parts]:
         kind = part if inspect.isclass(part) or inspect.isroutine(part) else type(part)
-        home = str(getattr(kind, "__module__", "builtins"))
-        if home.split(".")[0] not in _OTHERS:
-            sources[f"{home}.{kind.__qualname__}"] = _source(kind)
+        for each in getattr(kind, "__mro__", (kind,)):
+            home = str(getattr(each, "__module__", "builtins"))
+            if home.split(".")[0] not in _OTHERS:
+                sources[f"{home}.{each.__qualname__}"] = _source(each)
     return {
         "estimator": describe(estimator),
         "sources": sources,

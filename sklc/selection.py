@@ -21,8 +21,9 @@ def select(
     Parameters
     ----------
     selector : str, list of str or callable
-        A shell pattern of module names (``"fc*"``) picks the parameters of two or more
-        dimensions of those modules: their weights. A pattern of full parameter names
+        A shell pattern of module names (``"fc*"``, or ``"*"`` for all) picks the
+        parameters of two or more dimensions of those modules: their weights. A pattern
+        of full parameter names
         (``"fc1.bias"``) picks whatever it matches. A callable ``f(name, tensor)`` says
         whether it wants a parameter.
     weights : dict of str to Tensor
@@ -63,9 +64,7 @@ def select(
 def _match(pattern: str, weights: Mapping[str, Tensor], strict: bool) -> list[str]:
     modules = {name: name.rpartition(".")[0] for name in weights}
     picked = [
-        name
-        for name in default(weights)
-        if modules[name] and fnmatchcase(modules[name], pattern)
+        name for name in default(weights) if fnmatchcase(modules[name], pattern)
     ] or [name for name in weights if fnmatchcase(name, pattern)]
     if strict and not picked:
         msg = (

@@ -1,4 +1,4 @@
-"""The house of DESIGN section 4: floors, small rooms, nothing hidden."""
+"""Imports run downwards, files are small, and nothing is hidden."""
 
 import ast
 import importlib
@@ -24,27 +24,24 @@ MODULES = {
 
 #: From the ground up; what is not named here (plots, data, tests) is on top.
 FLOORS = [
-    {"ops"},
+    {"ops", "checks", "delegation", "exceptions"},
     {
         "codes",
         "selection",
         "layers",
         "callbacks",
-        "checks",
-        "delegation",
-        "exceptions",
         "fingerprint",
         "inputs",
         "progress",
     },
-    {"schemes", "lstep", "deploy"},
+    {"schemes", "lstep"},
     {"loop"},
     {"schedule", "record"},  # what consumes the loop
-    {"checkpoint", "parameters", "prediction", "reference"},
+    {"checkpoint", "parameters", "portable", "prediction", "reference"},
     {"run"},
     {"compressor"},
 ]
-MAX_LINES = 400
+MAX_LINES = 370
 MUST_BE_LIGHT = ["torch", "skorch", "sklearn", "scipy", "numpy"]
 
 
@@ -114,8 +111,6 @@ def test_types_of_neighbours_are_those_of_their_interfaces(module):
     [
         ("schemes", "lstep"),
         ("lstep", "schemes"),
-        ("deploy", "schemes"),
-        ("deploy", "lstep"),
         ("loop", "schemes"),
         ("loop", "lstep"),
     ],
@@ -127,9 +122,8 @@ def test_neighbours_do_not_know_each_other(here, there):
 
 
 def test_the_floors_are_those_of_modules_that_exist():
-    """A room that was renamed must be renamed here too (deploy comes later)."""
-    rooms = {room(module) for module in MODULES}
-    assert set().union(*FLOORS) - {"deploy"} <= rooms
+    """A room that was renamed must be renamed here too."""
+    assert set().union(*FLOORS) <= {room(module) for module in MODULES}
 
 
 def test_the_check_of_imports_sees_them():

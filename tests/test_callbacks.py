@@ -1,5 +1,6 @@
 """scikit-learn's callbacks over the LC steps."""
 
+import nets
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -10,6 +11,7 @@ from sklc import LCCompressor
 from sklc.schemes import AdaptiveQuantization
 
 callback = pytest.importorskip("sklearn.callback")
+pytestmark = pytest.mark.filterwarnings("ignore:The LC steps did not improve")
 
 
 @pytest.fixture
@@ -100,3 +102,23 @@ def test_callbacks_reach_through_a_search(data):
 def test_callbacks_survive_clone():
     recorder = Recorder()
     assert clone(compressor().set_callbacks(recorder))._skl_callbacks
+
+
+def test_callbacks_get_the_data_as_they_were_given():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, 5)), rng.integers(0, 3, 60)
+    names = np.array(["a", "b", "c"])[y]
+    recorder = Recorder()
+    lc = nets.compressor(max_iter=2, tol=0.0)
+    lc.set_callbacks(recorder).fit(X, names)
+    assert recorder.scores[-1] == lc.score(X, names)
+
+
+def test_callbacks_get_the_metadata(data):
+    class Weights(Recorder):
+        def on_fit_task_begin(self, estimator, context, *, metadata):
+            self.events.append(metadata)
+
+    recorder, weight = Weights(), np.ones(len(data[0]))
+    compressor().set_callbacks(recorder).fit(*data, sample_weight=weight)
+    assert recorder.events[1]["sample_weight"] is weight

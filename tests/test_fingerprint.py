@@ -208,3 +208,28 @@ def test_of_datasets_the_class_and_the_length_count():
     X = np.arange(12.0).reshape(4, 3)
     assert digest(Dataset(X)) == digest(Dataset(X + 1)) != digest(Dataset(X[:3]))
     assert digest(Dataset(X)) != digest(torch.utils.data.TensorDataset(torch.ones(4)))
+
+
+def scaled(factor):
+    return lambda x: factor * x
+
+
+def named(x, *, factor=2.0):
+    return factor * x
+
+
+def test_functions_are_known_by_what_they_enclose_and_by_their_defaults():
+    assert describe(scaled(1.0)) == describe(scaled(1.0))
+    assert describe(scaled(1.0)) != describe(scaled(2.0))
+    assert describe(scaled(scaled(1.0))) != describe(scaled(scaled(2.0)))
+    assert describe(named)["keywords"] == {"factor": 2.0}
+    assert describe(chosen) == "test_fingerprint.chosen"
+
+
+def test_functions_that_enclose_themselves_are_described():
+    def again(n):
+        return again(n - 1) if n else later
+
+    assert "again" in json.dumps(describe(again))
+    later = 3
+    assert again(2) == later

@@ -76,8 +76,6 @@ def test_without_a_pull_it_is_the_solution_of_scikit_learn(
     model = MODELS[name]
     X, y = data(model, outputs=outputs)
     weight = np.random.default_rng(0).uniform(0, 2, len(X)) if weighted else None
-    if name == "balanced" and weighted:
-        pytest.skip("what balances depends on the version of scikit-learn")
     learner = start(model, kind(X), y, sample_weight=weight)
     learner.learn({}, 1.0, 1)
     expected = clone(model).fit(X, y, sample_weight=weight)
@@ -347,3 +345,112 @@ def test_other_bad_input_is_refused():
 )
 def test_the_checks_of_scikit_learn_pass(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("model", [Ridge(copy_X=False), LinearRegression(copy_X=False)])
+def test_a_model_that_spoils_its_data_learns_from_them_all_the_same(model):
+    X, y = data(model)
+    safe = clone(model).set_params(copy_X=True)
+    scheme = ConstraintL0Pruning(3)
+    expected = LCCompressor(safe, scheme, max_iter=3).fit(X, y)
+    found = LCCompressor(model, scheme, max_iter=3).fit(X.copy(), y)
+    np.testing.assert_allclose(found.estimator_.coef_, expected.estimator_.coef_)
+    assert found.reference_loss_ == pytest.approx(expected.reference_loss_)
+
+
+def largest_slope(learner):
+    """Return those of the coefficients, in units of their features, and intercepts."""
+    loss = learner.loss_function
+    _, *slopes = loss.value_and_gradient(learner._coef, learner._intercept)
+    units = np.sqrt((loss.X**2).mean(0)), 1.0
+    return [np.abs(s / unit).max() for s, unit in zip(slopes, units, strict=True)]
+
+
+@pytest.mark.parametrize("C", [1.0, 100.0])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_features_of_very_different_scales_are_solved_too(outputs, C):
+    X, y = data(LogisticRegression(), n=200, outputs=outputs)
+    X = X * np.logspace(-3, 3, X.shape[1]) + np.logspace(-2, 4, X.shape[1])
+    learner = start(LogisticRegression(C=C, tol=1e-10), X, y)
+    learner.learn({}, 1.0, 1)
+    assert max(largest_slope(learner)) < 1e-10
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_second_derivatives_are_those_of_the_gradient(outputs, intercept):
+    model = LogisticRegression(fit_intercept=intercept)
+    X, y = data(model, outputs=outputs)
+    loss = start(model, X, y).loss_function
+    rng = np.random.default_rng(0)
+    W = rng.standard_normal((loss.n_outputs, X.shape[1]))
+    b = rng.standard_normal(loss.n_outputs) * intercept
+    mu = 0.3, 0.2
+    size = W.size + b.size * intercept
+
+    def slope(flat):
+        w, u = flat[: W.size].reshape(W.shape), flat[W.size :] if intercept else b
+        _, *slopes = loss.value_and_gradient(w, u)
+        slopes = [slopes[0] + mu[0] * w, slopes[1] + mu[1] * u]
+        return np.concatenate([s.ravel() for s in slopes])[:size]
+
+    flat, step = np.concatenate([W.ravel(), b])[:size], 1e-6
+    expected = [
+        (slope(flat + step * unit) - slope(flat - step * unit)) / (2 * step)
+        for unit in np.eye(size)
+    ]
+    np.testing.assert_allclose(loss.hessian(W, b, mu), expected, rtol=1e-4, atol=1e-7)
+    sparse_loss = start(model, sparse.csr_array(X), y).loss_function
+    np.testing.assert_allclose(sparse_loss.hessian(W, b, mu), loss.hessian(W, b, mu))
+
+
+@pytest.mark.filterwarnings("ignore:An ill-conditioned matrix")  # by scikit-learn
+@pytest.mark.parametrize("scale", [1e6, 1e8])
+def test_a_feature_of_a_huge_scale_does_not_hide_the_others(scale):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 3)) * [1, 1, scale]
+    y = X @ [1, 2, 3 / scale] + 0.1 * rng.standard_normal(200)
+    learner = start(Ridge(1.0), X, y)
+    learner.learn({}, 1e-30, 1)
+    expected = Ridge(1.0, solver="svd").fit(X, y).coef_
+    np.testing.assert_allclose(learner.estimator.coef_, expected, rtol=1e-6)
+
+
+def test_far_from_the_origin_nothing_cancels():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 3))
+    y = X @ [1, 2, 3] + 0.1 * rng.standard_normal(200)
+    near, far = start(Ridge(1.0), X, y), start(Ridge(1.0), X + 1e7, y)
+    for learner in near, far:
+        learner.learn({}, 1e-30, 1)
+    np.testing.assert_allclose(far.estimator.coef_, near.estimator.coef_, rtol=1e-6)
+
+
+@pytest.mark.parametrize("model", [LinearRegression(), LogisticRegression()])
+def test_compressed_coefficients_come_with_their_best_intercept(model):
+    X, y = data(model)
+    learner = start(model, X + 3.0, y)
+    learner.train_reference()
+    learner.substitute({"coef_": 0.5 * learner.weights()["coef_"]})
+    assert largest_slope(learner)[1] < 1e-5
+
+
+@pytest.mark.parametrize("model", [Ridge(), LinearRegression()])
+def test_a_column_of_targets_gives_the_shapes_of_scikit_learn(model):
+    X, y = data(model)
+    lc = LCCompressor(model, ConstraintL0Pruning(3), max_iter=1).fit(X, y[:, None])
+    expected = clone(model).fit(X, y[:, None])
+    assert lc.estimator_.coef_.shape == expected.coef_.shape
+    assert np.shape(lc.estimator_.intercept_) == np.shape(expected.intercept_)
+    assert lc.predict(X).shape == expected.predict(X).shape
+
+
+def test_invalid_options_of_the_model_are_those_of_scikit_learn():
+    X, y = data(LogisticRegression())
+    with pytest.raises(ValueError, match="The 'C' parameter of LogisticRegression"):
+        start(LogisticRegression(C="a"), X, y)
+
+
+def test_a_class_is_no_estimator():
+    with pytest.raises(TypeError, match=r"is the class Ridge: pass Ridge\(\)\."):
+        default_l_step(Ridge)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from nets import classifier, data, module, started, targets
+from nets import classifier, compressor, data, module, started, targets
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -24,6 +24,7 @@ from sklc.layers import LayerInfo
 from sklc.lstep import LStep, NetLStep, default_l_step, register
 from sklc.lstep.base import _registry
 from sklc.lstep.pull import Penalty
+from sklc.schemes import AdaptiveQuantization
 
 
 class PenaltyInLoss(NeuralNetClassifier):
@@ -81,13 +82,12 @@ def test_a_parameter_that_the_loss_does_not_use_is_pulled_too():
     assert unused.grad.tolist() == [3.0, 3.0]
 
 
-def test_a_frozen_parameter_stays():
+def test_a_frozen_parameter_goes_where_it_is_pulled():
     net = classifier()
     net.module[0].weight.requires_grad_(False)
     learner = started(net)
-    before = learner.weights()["0.weight"].clone()
     learner.learn(targets(learner), 1.0, 1)
-    assert torch.equal(learner.weights()["0.weight"], before)
+    assert torch.equal(learner.weights()["0.weight"], targets(learner)["0.weight"])
 
 
 def test_the_recorded_loss_is_the_loss_alone():
@@ -452,3 +452,23 @@ def test_the_steps_of_a_net_are_reproducible():
         runs.append(torch.cat([w.flatten() for w in learner.weights().values()]))
     for one, other in pairwise(runs):
         assert torch.equal(one, other)
+
+
+@pytest.mark.filterwarnings("ignore:The LC steps did not improve")
+def test_weights_that_do_not_train_are_compressed_at_once():
+    """They stay at the best codes there are for them, while the others adapt."""
+    X, y = data()
+    net = classifier(module=module()).fit(X, y)
+    frozen = net.module_[0].weight.requires_grad_(False)
+    before = frozen.clone()
+    scheme = AdaptiveQuantization(k=2)
+    lc = compressor(FrozenEstimator(net), scheme, max_iter=8, keep="last").fit(X, y)
+    best = scheme.compress({"w": before}, 1.0)["w"].dense()
+    assert torch.equal(lc.theta_["0.weight"].dense(), best)
+    assert lc.history_[-1]["gap"] < 0.5 * lc.history_[0]["gap"]
+    assert torch.equal(frozen, before)
+
+
+def test_a_device_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="device must be None, 'auto' or a device of"):
+        started(device="nope")

@@ -1,5 +1,6 @@
 """Trained references are cached, and only those that are the same."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -144,7 +145,11 @@ def test_another_process_makes_the_same_key():
             text=True,
             check=True,
             cwd=here,
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": f"{here}:{here.parent}"},
+            env={
+                **os.environ,
+                "PYTHONHASHSEED": seed,
+                "PYTHONPATH": f"{here}:{here.parent}",
+            },
         ).stdout
         for seed in ("1", "2")
     ]
@@ -182,3 +187,53 @@ def test_without_a_seed_the_generators_of_the_caller_go_on(tmp_path):
 def test_a_bad_memory_is_refused():
     with pytest.raises(TypeError, match=r"memory must be a folder, a joblib\.Memory"):
         net().set_params(memory=3).fit(*data())
+
+
+class Base(nn.Module):
+    """What a module inherits from, and is made of."""
+
+    def forward(self, x):
+        return torch.tanh(x)
+
+
+class Derived(Base):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.linear = Base(), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.linear(super().forward(x))
+
+
+def derived():
+    return Derived()
+
+
+def test_the_sources_of_bases_and_of_parts_are_in_the_key():
+    X, y = data()
+    assert "test_memory.Base" in key(classifier(module=Derived))["sources"]
+    lc = compressor(classifier(module=derived))
+    learner = lc._l_step().start(lc.estimator, X, y, n_steps=1)
+    found = identity(lc.estimator, 0, X, y, parts=learner.parts())["sources"]
+    assert {"test_memory.Derived", "test_memory.Base"} <= found.keys()
+
+
+def factory(n_hidden):
+    def make():
+        return Net(n_hidden)
+
+    return make
+
+
+def test_what_functions_enclose_is_in_the_key(tmp_path, trainings):
+    X, y = data()
+    for n_hidden in (4, 8, 4):
+        lc = compressor(classifier(module=factory(n_hidden)), memory=str(tmp_path))
+        assert lc.fit(X, y).estimator_.module_.fc1.out_features == n_hidden
+    assert len(trainings) == 2
+
+
+def test_memory_may_be_a_path(tmp_path, trainings):
+    for _ in range(2):
+        net().set_params(memory=tmp_path).fit(*data())
+    assert len(trainings) == 1

@@ -57,14 +57,32 @@ BAD_WEIGHTS = [
     (
         {"w": torch.ones(2, 2, dtype=torch.int64)},
         TypeError,
-        "weights['w'] must be floating point, got torch.int64; convert it, or select "
-        "other layers.",
+        "weights['w'] must be floating point of 16 to 64 bits, got torch.int64; "
+        "convert it, or select other layers.",
+    ),
+    (
+        {"w": torch.ones(2, 2).to(torch.float8_e4m3fn)},
+        TypeError,
+        "weights['w'] must be floating point of 16 to 64 bits, got "
+        "torch.float8_e4m3fn; convert it, or select other layers.",
+    ),
+    (
+        {"w": torch.ones(2, 2, device="meta")},
+        TypeError,
+        "weights['w'] must be a dense tensor with data, but is on the meta device; "
+        "to_dense() or to_empty(...) makes one.",
+    ),
+    (
+        {"w": torch.eye(2).to_sparse()},
+        TypeError,
+        "weights['w'] must be a dense tensor with data, but is torch.sparse_coo; "
+        "to_dense() or to_empty(...) makes one.",
     ),
     (
         {"w": torch.ones(2, 2, dtype=torch.complex64)},
         TypeError,
-        "weights['w'] must be floating point, got torch.complex64; convert it, or "
-        "select other layers.",
+        "weights['w'] must be floating point of 16 to 64 bits, got torch.complex64; "
+        "convert it, or select other layers.",
     ),
     (
         {"v": torch.ones(2, 2), "w": torch.ones(3, 0)},

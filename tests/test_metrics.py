@@ -136,7 +136,7 @@ def test_missing_scores_are_named():
         smallest_within()({"mean_test_score": [1.0]})
     with pytest.raises(ValueError, match="tolerance must be at least 0, got -1"):
         smallest_within(-1)
-    with pytest.raises(ValueError, match="All candidates failed"):
+    with pytest.raises(ValueError, match="No candidate has both scores"):
         smallest_within()(results(mean_test_score=[np.nan] * 4))
 
 

@@ -173,7 +173,7 @@ def test_binary_nets_get_numbers_and_give_labels(iris):
     assert set(lc.predict(X)) == {"a", "b"}
 
 
-def test_a_trained_net_keeps_its_own_numbers_of_classes():
+def test_a_trained_net_keeps_its_own_classes():
     X, y = load_iris(return_X_y=True)
     X = X.astype("float32")
     net = clone(classifier.estimator).set_params(lr=0.03, max_epochs=40, callbacks=None)
@@ -181,7 +181,7 @@ def test_a_trained_net_keeps_its_own_numbers_of_classes():
     lc = clone(classifier).set_params(estimator=FrozenEstimator(net))
     some = y > 0
     lc.fit(X[some], y[some])
-    assert lc.classes_.tolist() == [1, 2]
+    assert lc.classes_.tolist() == [0, 1, 2]
     assert lc.score(X[some], y[some]) > 0.8
 
 
@@ -253,3 +253,75 @@ def test_weights_of_samples_are_refused(iris):
     X, y = iris
     with pytest.raises(ValueError, match="sample_weight"):
         clone(classifier).fit(X, y, sample_weight=np.ones(len(X)))
+
+
+def classifier_of(module, **options):
+    return NeuralNetClassifier(
+        module,
+        criterion=nn.CrossEntropyLoss,
+        iterator_train__shuffle=True,
+        train_split=None,
+        verbose=0,
+        **options,
+    )
+
+
+NAMES = np.array(["a", "b", "c"])
+
+
+@ONLY_HERE
+def test_a_frozen_net_keeps_its_classes():
+    X, y = load_iris(return_X_y=True)
+    net = classifier_of(Net(4, 3)).fit(X.astype("float32"), y)
+    lc = LCCompressor(FrozenEstimator(net), AdaptiveQuantization(), max_iter=1)
+    assert lc.fit(X[:100], y[:100]).classes_.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 3], [-1, 0, 1]])
+def test_labels_that_a_trained_net_has_no_outputs_for_are_refused(labels):
+    X, y = load_iris(return_X_y=True)
+    lc = LCCompressor(Net(4, 3), AdaptiveQuantization(), max_iter=1)
+    message = f"y has labels from {labels[0]} to {labels[2]}, but the net has 3 outputs"
+    with pytest.raises(ValueError, match=message):
+        lc.fit(X, np.array(labels)[y])
+
+
+def test_names_of_classes_are_nothing_to_a_trained_net():
+    X, y = load_iris(return_X_y=True)
+    lc = LCCompressor(Net(4, 3), AdaptiveQuantization(), max_iter=1)
+    with pytest.raises(ValueError, match="y has labels such as 'a', but a net that co"):
+        lc.fit(X, NAMES[y])
+
+
+def test_a_binary_net_refuses_three_classes():
+    X, y = load_iris(return_X_y=True)
+    net = NeuralNetBinaryClassifier(Net(4, 1), verbose=0)
+    with pytest.raises(ValueError, match="BinaryClassifier knows two classes, but y h"):
+        LCCompressor(net, AdaptiveQuantization()).fit(X, y)
+
+
+class Always(Net):
+    """A net that knows one answer, for which there is no class."""
+
+    def forward(self, x):
+        scores = super().forward(x)
+        return scores + 100 * torch.eye(10)[7]
+
+
+@ONLY_HERE
+def test_an_output_without_a_class_is_told():
+    X, y = load_iris(return_X_y=True)
+    net = classifier_of(Always(4, 10), max_epochs=1, lr=1e-6)
+    lc = LCCompressor(net, AdaptiveQuantization(), max_iter=0).fit(X, NAMES[y])
+    with pytest.raises(ValueError, match="The net predicts its output 7, but y had on"):
+        lc.predict(X)
+
+
+@ONLY_HERE
+def test_data_that_cannot_be_written_to_are_copied():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((40, 3)).astype("float32"), rng.standard_normal(40)
+    for part in X, y:
+        part.flags.writeable = False
+    lc = clone(regressor).fit(X, y)
+    assert lc.predict(X).shape == (40,)

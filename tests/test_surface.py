@@ -178,3 +178,23 @@ def test_parameters_at_every_depth():
     assert (lc.scheme.k, lc.estimator.C) == (5, 3.0)
     lc.set_params(scheme=ConstraintL0Pruning(), scheme__kappa=7)
     assert clone(lc).scheme.kappa == 7
+
+
+def test_scores_route_what_they_are_asked_for(weighted):
+    X, y, weight = weighted
+    with config_context(enable_metadata_routing=True):
+        model = LogisticRegression().set_score_request(sample_weight="importance")
+        lc = logistic(model).fit(X, y)
+        inner = lc.estimator_.score(X, y, sample_weight=weight)
+        assert lc.score(X, y, importance=weight) == inner
+        with pytest.raises(UnsetMetadataPassedError, match="sample_weight"):
+            logistic().fit(X, y).score(X, y, sample_weight=weight)
+
+
+def test_metadata_that_are_none_are_none():
+    X, y = data()
+    assert compressor().fit(X, y, sample_weight=None).theta_
+
+
+def test_the_picture_of_what_cannot_be_fitted_is_one():
+    assert "LCCompressor" in LCCompressor(None, AdaptiveQuantization())._repr_html_()

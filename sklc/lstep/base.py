@@ -38,6 +38,10 @@ class Learner(ABC):
         """Return all that training the reference has made, to be pickled."""
         return self.state_dict()
 
+    def parts(self) -> list[Any]:
+        """Return the objects whose code trains the reference, besides the estimator."""
+        return []
+
     def load_reference(self, reference: Any, *, random: bool) -> None:
         """Take a :meth:`reference` in place of training it.
 
@@ -181,6 +185,9 @@ def default_l_step(estimator: Any) -> LStep:
             if subclasses or kind is type(inner):
                 return factory()
     known = ", ".join(sorted(kind.__name__ for kind in _registry))
+    if isinstance(inner, type):
+        msg = f"The estimator is the class {inner.__name__}: pass {inner.__name__}()."
+        raise TypeError(msg)
     msg = (
         f"No L step is known for {type(inner).__name__}. Known are {known}; pass "
         "l_step=..., or teach sklc one with sklc.lstep.register."

@@ -1,6 +1,7 @@
 """The L step of scikit-learn's linear models: solved exactly, in double precision."""
 
 import copy
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
-from sklearn.utils import compute_sample_weight
+from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
@@ -23,8 +24,10 @@ from sklc.lstep.base import Learner, LStep, Projection, register
 from sklc.lstep.logistic import LogLoss, minimized
 from sklc.lstep.objective import Array, Objective
 from sklc.lstep.quadratic import SquaredError
+from sklc.lstep.threads import Threads, limited
 
 _TIGHT = 1e-10  # of the gradient of the mean loss
+_SETTLED = 1e-6  # of it, for the intercept that goes with compressed weights
 
 
 class LinearLStep(LStep):
@@ -72,6 +75,7 @@ class LinearLStep(LStep):
             known = ", ".join(kind.__name__ for kind in _MODELS)
             msg = f"LinearLStep trains {known}, and no {type(inner).__name__}."
             raise TypeError(msg)
+        inner._validate_params()
         _refuse_options(inner)
         if frozen:
             try:
@@ -109,15 +113,16 @@ class LinearLearner(Learner):
             dtype=np.float64,
             multi_output=not isinstance(model, LogisticRegression),
             y_numeric=not isinstance(model, LogisticRegression),
+            copy=not getattr(model, "copy_X", True),  # its fit may then spoil X
         )
         weight = _checked_weight(weight, len(y))
-        self._flat = y.ndim == 1
         self.loss_function: Objective = (
             self._log_loss(X, y, weight)
             if isinstance(model, LogisticRegression)
             else self._squared_error(X, y, weight)
         )
         n_outputs = self.loss_function.n_outputs
+        self.threads = Threads(X.shape[0] * X.shape[1] * n_outputs)
         self._coef = np.zeros((n_outputs, X.shape[1]))
         self._intercept = np.zeros(n_outputs)
         if trained:
@@ -133,7 +138,14 @@ class LinearLearner(Learner):
             )
             raise ValueError(msg)
         numbers = encoder.transform(y)
-        weight = weight * compute_sample_weight(self._model.class_weight, y)
+        if self._model.class_weight is not None:
+            known = inspect.signature(compute_class_weight).parameters
+            # since scikit-learn 1.9 the weights of samples count in what is balanced
+            given = {"sample_weight": weight} if "sample_weight" in known else {}
+            shares = compute_class_weight(
+                self._model.class_weight, classes=classes, y=y, **given
+            )
+            weight = weight * shares[numbers]
         # scikit-learn before 1.8 says penalty=None, since then C=inf
         C = np.inf if getattr(self._model, "penalty", "l2") is None else self._model.C
         return LogLoss(X, numbers, len(classes), weight, C, self._model.fit_intercept)
@@ -156,22 +168,20 @@ class LinearLearner(Learner):
     def estimator(self) -> Any:
         """The fitted model, with the current coefficients."""
         model = self._model
-        model.coef_ = self._coef.copy()
-        if isinstance(model, LogisticRegression):
-            model.intercept_ = self._intercept.copy()
-            return model
-        if self._flat:
-            model.coef_ = model.coef_[0]
-        if not model.fit_intercept:
-            model.intercept_ = 0.0
-        elif self._flat:
-            model.intercept_ = float(self._intercept[0])
-        else:
-            model.intercept_ = self._intercept.copy()
+        if not hasattr(model, "coef_"):  # whose shapes are then those of a fit
+            self._fit()
+        model.coef_ = self._coef.reshape(np.shape(model.coef_)).copy()
+        if model.fit_intercept:
+            own = self._intercept.reshape(np.shape(model.intercept_))
+            model.intercept_ = own.copy() if own.ndim else float(own)
         return model
 
+    def _fit(self) -> None:
+        X, y, weight = self._given
+        self._model.fit(X, y, sample_weight=weight)
+
     def _read(self) -> None:
-        """Take the coefficients of the model."""
+        """Take the coefficients of the model, which is fitted."""
         shape = self._coef.shape
         coef = np.atleast_2d(np.asarray(self._model.coef_, dtype=np.float64))
         if coef.shape != shape:
@@ -187,8 +197,7 @@ class LinearLearner(Learner):
 
     def train_reference(self) -> None:
         if not self._trained:
-            X, y, weight = self._given
-            self._model.fit(X, y, sample_weight=weight)
+            self._fit()
             self._read()
             self._trained = True
 
@@ -203,6 +212,16 @@ class LinearLearner(Learner):
         for name, weight in weights.items():
             own[name].copy_(weight)
 
+    @limited
+    def substitute(self, weights: Mapping[str, Tensor]) -> None:
+        """Put compressed weights in, with the best intercept for them."""
+        self.set_weights(weights)
+        if self._model.fit_intercept and "intercept_" not in weights:
+            self._intercept[:] = self.loss_function.best_intercept(
+                self._coef, self._intercept, min(self._tol, _SETTLED)
+            )
+
+    @limited
     def learn(self, target: Mapping[str, Tensor], mu: float, step: int) -> None:
         now = self._coef, self._intercept
         names = "coef_", "intercept_"
@@ -225,9 +244,11 @@ class LinearLearner(Learner):
         logistic = isinstance(self._model, LogisticRegression)
         return float(self._model.tol) if logistic else 1.0
 
+    @limited
     def loss(self) -> float:
         return self.loss_function.value_and_gradient(self._coef, self._intercept)[0]
 
+    @limited
     def finetune(
         self,
         theta: Mapping[str, Code],

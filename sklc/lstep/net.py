@@ -140,6 +140,11 @@ class NetLStep(LStep):
         check_option(self, "pull", ("auto", "gradient", "loss"))
         check_bool(self, "reestimate_batch_norm")
         check_int(self, "loss_samples", 1)
+        if self.device not in (None, "auto"):
+            try:
+                torch.device(self.device)
+            except (RuntimeError, TypeError):
+                check(self, "device", False, "None, 'auto' or a device of torch")
 
 
 def _initialized_copy(estimator: Any, device: Any) -> tuple[NeuralNet, bool]:

@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from sklearn.base import is_regressor
-from skorch import NeuralNet, NeuralNetBinaryClassifier
+from skorch import NeuralNet
 from skorch.dataset import get_len, unpack_data
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -25,6 +23,7 @@ from sklc.lstep.finetune import Unfolded
 from sklc.lstep.pull import Penalty, automatic_pull, first_callback, pulled
 from sklc.lstep.rate import Rate
 from sklc.lstep.session import session
+from sklc.lstep.targets import cast, check_labels, input_dtype
 from sklc.lstep.uses import layer_infos
 
 if TYPE_CHECKING:
@@ -51,9 +50,12 @@ class NetLearner(Learner):
         if not trained:  # callbacks may give the module the shapes of the data
             net.notify("on_train_begin", X=X, y=y)
         self._check_fit_params(fit_params)
-        self.data = X, y = self._cast(X, y)
+        self.data = X, y = cast(net, X, y, self.input_dtype)
         self.fit_params = fit_params
+        classes = getattr(net, "classes_inferred_", None)
         net.check_data(X, y)
+        if trained and classes is not None:  # it may know more than these data have
+            net.classes_inferred_ = classes
         self._split = net.get_split_datasets(X, y, **fit_params)
         train, valid = self._split
         self._train_batches = batches(net, train, training=True)
@@ -64,6 +66,7 @@ class NetLearner(Learner):
             net, sample(train, config.loss_samples), training=False
         )
         self._materialize()
+        check_labels(net, y, next(iter(self._loss_batches)))
         self._summed = getattr(net.criterion_, "reduction", "mean") == "sum"
 
     def _check_fit_params(self, fit_params: Mapping[str, Any]) -> None:
@@ -81,31 +84,7 @@ class NetLearner(Learner):
 
     @property
     def input_dtype(self) -> Any:
-        # numbers of an embedding stay what they are
-        layers = list(self._module.modules())
-        dtypes = [p.dtype for p in self._module.parameters() if p.is_floating_point()]
-        if not dtypes or any(isinstance(layer, nn.Embedding) for layer in layers):
-            return None
-        known = {torch.float32: np.float32, torch.float64: np.float64}
-        return known.get(dtypes[0], None)
-
-    def _cast(self, X: Any, y: Any) -> tuple[Any, Any]:
-        """Return plain tables, and the targets of regressions, in the net's dtype."""
-        dtype, net = self.input_dtype, self.estimator
-        if dtype is None or not isinstance(X, np.ndarray) or X.ndim != 2:
-            return X, y
-        X = X.astype(dtype, copy=False)
-        numbers = is_regressor(net) or isinstance(net, NeuralNetBinaryClassifier)
-        if numbers and isinstance(y, np.ndarray):
-            y = y.astype(dtype, copy=False)
-        if is_regressor(net) and isinstance(y, np.ndarray) and y.ndim == 1:
-            # a column, unless the net returns numbers
-            net._set_training(False)
-            with torch.no_grad():
-                output = net.infer(torch.as_tensor(X[:1], device=net.device))
-            if isinstance(output, Tensor) and output.ndim == 2:
-                y = y[:, None]
-        return X, y
+        return input_dtype(self._module)
 
     def _materialize(self) -> None:
         """Let lazy layers see the data, and so learn their shapes."""
@@ -160,8 +139,10 @@ class NetLearner(Learner):
         self._check_finite(f"L step {step} with mu={mu:.3g}, lr={rate.current:.3g},")
 
     def _penalty(self, target: Mapping[str, Tensor], mu: float) -> Penalty:
+        """Return the pull on what is trained; what is not goes where it is pulled."""
         own = dict(self._module.named_parameters())
         pulled = [name for name in target if own[name].requires_grad]
+        self.set_weights({name: target[name] for name in target if name not in pulled})
         return Penalty(
             [own[name] for name in pulled], [target[name] for name in pulled], mu
         )
@@ -315,6 +296,9 @@ class NetLearner(Learner):
         module = {f"module.{name}": t for name, t in self.snapshot().items()}
         generators = {f"random.{name}": value for name, value in rng.state().items()}
         return {"history": epochs, **module, **generators}
+
+    def parts(self) -> list[Any]:
+        return list(self._module.modules())
 
     def load_reference(self, reference: Any, *, random: bool) -> None:
         generators = rng.state()

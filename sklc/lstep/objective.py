@@ -45,6 +45,17 @@ class Objective(Protocol):
             Largest entry of the gradient in the end, of an iterative method.
         """
 
+    def best_intercept(self, W: Array, b: Array, tol: float) -> Array:
+        """Return the intercepts that minimise the loss for given coefficients.
+
+        Parameters
+        ----------
+        W, b : ndarray
+            Coefficients, and intercepts where an iterative method may begin.
+        tol : float
+            Largest entry of the gradient in the end, of an iterative method.
+        """
+
 
 def scaled_rows(X: Any, scale: Array) -> Any:
     """Return X, dense or CSR, with each row multiplied by a number."""

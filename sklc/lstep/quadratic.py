@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 
 from sklc.lstep.objective import Array, Pair, scaled_rows
 
@@ -39,17 +40,31 @@ class SquaredError:
         residual = self.share[:, None] * (y - self.y_mean)
         self.cross = np.asarray(X.T @ residual) - np.outer(self.x_mean, residual.sum(0))
         self.primal = X.shape[1] <= X.shape[0]
-        gram = self._covariance() if self.primal else self._kernel()
-        values, self.vectors = np.linalg.eigh(gram)
-        self.values = np.maximum(values, 0.0)
+        eps = max(X.shape) * np.finfo(np.float64).eps
+        if isinstance(X, np.ndarray):  # the eigenvalues come as exact as X is
+            self.values, self.vectors = self._singular()
+            self.noise = eps**2
+        else:
+            gram = self._covariance() if self.primal else self._kernel()
+            values, self.vectors = np.linalg.eigh(gram)
+            self.values = np.maximum(values, 0.0)
+            self.noise = eps
+
+    def _singular(self) -> tuple[Array, Array]:
+        centred = (self.X - self.x_mean) * np.sqrt(self.share)[:, None]
+        if self.primal:
+            centred = scipy.linalg.qr(centred, mode="r", overwrite_a=True)[0].T
+            centred = centred[:, : self.X.shape[1]]
+        vectors, values, _ = np.linalg.svd(centred, full_matrices=False)
+        return values**2, vectors
 
     def _covariance(self) -> Array:
         scaled = scaled_rows(self.X, self.share)
-        return _dense(self.X.T @ scaled) - np.outer(self.x_mean, self.x_mean)
+        return (self.X.T @ scaled).toarray() - np.outer(self.x_mean, self.x_mean)
 
     def _kernel(self) -> Array:
         root = np.sqrt(self.share)
-        products, means = _dense(self.X @ self.X.T), self.X @ self.x_mean
+        products, means = (self.X @ self.X.T).toarray(), self.X @ self.x_mean
         products = products - means[:, None] - means + self.x_mean @ self.x_mean
         return root[:, None] * products * root
 
@@ -81,18 +96,28 @@ class SquaredError:
             b = (2 * (self.y_mean - W @ self.x_mean) + mu[1] * target[1]) / (2 + mu[1])
         return W, b
 
+    def best_intercept(self, W: Array, b: Array, tol: float) -> Array:
+        """Return the best intercepts: see :meth:`Objective.best_intercept`."""
+        return self.y_mean - W @ self.x_mean
+
     def _inverse(self, right: Array, diagonal: float) -> Array:
         """Solve ``(2 X'X / S + diagonal I) w = right``, X being centred."""
         if self.primal:
             return self.vectors @ (
-                (self.vectors.T @ right) * _reciprocal(2 * self.values + diagonal)
+                (self.vectors.T @ right) * self._reciprocal(2 * self.values + diagonal)
             )
         projected = self.vectors.T @ self._rows(right)
         if diagonal == 0.0:  # the shortest solution
-            inner = projected * _reciprocal(2 * self.values) * _reciprocal(self.values)
+            twice = self._reciprocal(2 * self.values) * self._reciprocal(self.values)
+            inner = projected * twice
             return self._columns(self.vectors @ inner)
         inner = projected * 2 / (2 * self.values + diagonal)
         return (right - self._columns(self.vectors @ inner)) / diagonal
+
+    def _reciprocal(self, values: Array) -> Array:
+        """Return the pseudo-inverse of a diagonal."""
+        small = values <= self.noise * values.max(initial=0.0)
+        return np.where(small, 0.0, 1.0 / np.where(small, 1.0, values))
 
     def _rows(self, v: Array) -> Array:
         """Multiply the centred, weighted X by a vector."""
@@ -102,14 +127,3 @@ class SquaredError:
         """Multiply the transpose of the centred, weighted X by a vector."""
         scaled = np.sqrt(self.share) * u
         return np.asarray(self.X.T @ scaled) - self.x_mean * scaled.sum()
-
-
-def _dense(X: Any) -> Array:
-    return X if isinstance(X, np.ndarray) else X.toarray()
-
-
-def _reciprocal(values: Array) -> Array:
-    """Return the pseudo-inverse of a diagonal."""
-    noise = len(values) * np.finfo(values.dtype).eps * values.max(initial=0.0)
-    small = values <= noise
-    return np.where(small, 0.0, 1.0 / np.where(small, 1.0, values))

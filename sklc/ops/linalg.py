@@ -1,5 +1,7 @@
 """Matrices: convolutions viewed as matrices, and singular value decompositions."""
 
+import math
+
 import numpy as np
 import scipy.linalg
 import torch
@@ -64,16 +66,19 @@ class SVD:
         matrix = computable(matrix.detach())
         if accurate(matrix) != torch.float64:
             matrix = matrix.cpu()
+        # halves of both factors' scale: so none of what is computed leaves the range
+        self.root = 2.0 ** (math.frexp(float(matrix.abs().max()))[1] // 2)
+        matrix = matrix / self.root / self.root
         self.matrix = matrix
         self.wide = matrix.shape[0] <= matrix.shape[1]
         if matrix.dtype == torch.float64:
-            self._left, self.values, _ = torch.linalg.svd(matrix, full_matrices=False)
+            self._left, values, _ = torch.linalg.svd(matrix, full_matrices=False)
             self.wide = True
-            return
-        double = matrix.double() if self.wide else matrix.double().T
-        square, vectors = _eigh(double, rank)
-        self.values = square.clamp_(min=0).sqrt_()
-        self._left = vectors
+        else:
+            double = matrix.double() if self.wide else matrix.double().T
+            square, self._left = _eigh(double, rank)
+            values = square.clamp_(min=0).sqrt_()
+        self.values = values * self.root * self.root
 
     def truncate(self, rank: int) -> tuple[Tensor, Tensor]:
         """Return the factors of the best approximation of rank `rank`, in its dtype.
@@ -88,10 +93,10 @@ class SVD:
         matrix = self.matrix if self.wide else self.matrix.T
         # projecting the matrix keeps the optimum, whatever the rounding of the values
         other = _product(basis.T.to(matrix.dtype), matrix)
-        root = self.values[:rank].sqrt()
+        root = self.values[:rank].sqrt() / self.root
         safe = torch.where(root > 0, root, 1.0).to(matrix.dtype)
-        left = torch.as_tensor(array(basis) * array(root))
-        right = torch.as_tensor(array(other) / array(safe)[:, None])
+        left = torch.as_tensor(array(basis) * array(root * self.root))
+        right = torch.as_tensor(array(other) / array(safe / self.root)[:, None])
         if not self.wide:
             left, right = right.T, left.T
         return left.to(self.dtype).contiguous(), right.to(self.dtype).contiguous()

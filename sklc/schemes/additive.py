@@ -103,10 +103,11 @@ class Additive(Composition):
         ]
         if any(term.theta for term in terms):
             return self._alternate(weights, mu, terms, layers)[1]
-        starts = [
+        # one after the other: only the best is held besides the one in work
+        starts = (
             self._alternate(weights, mu, terms[first:] + terms[:first], layers)
             for first in range(len(terms))
-        ]
+        )
         return min(starts, key=lambda start: start[0])[1]
 
     def _alternate(

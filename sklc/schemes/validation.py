@@ -6,10 +6,13 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from sklc.checks import is_positive
 from sklc.ops.arrays import array, computable
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def check_weights(weights: Any) -> None:
@@ -27,10 +30,17 @@ def check_weights(weights: Any) -> None:
                 f"{type(weight).__name__}; torch.as_tensor(...) makes one."
             )
             raise TypeError(msg)
-        if not weight.is_floating_point():
+        if weight.dtype not in _FLOATS:
             msg = (
-                f"weights[{name!r}] must be floating point, got {weight.dtype}; "
-                "convert it, or select other layers."
+                f"weights[{name!r}] must be floating point of 16 to 64 bits, got "
+                f"{weight.dtype}; convert it, or select other layers."
+            )
+            raise TypeError(msg)
+        if weight.layout != torch.strided or weight.is_meta:
+            kind = "on the meta device" if weight.is_meta else f"{weight.layout}"
+            msg = (
+                f"weights[{name!r}] must be a dense tensor with data, but is {kind}; "
+                "to_dense() or to_empty(...) makes one."
             )
             raise TypeError(msg)
         if not weight.numel():
