@@ -62,7 +62,7 @@ def test_by_default_parameters_of_two_or_more_dimensions_are_compressed():
         ("block.*", ["block.fc1.weight", "block.fc2.weight"]),
         ("*fc?", ["block.fc1.weight", "block.fc2.weight"]),
         ("block.fc[2-9]", ["block.fc2.weight"]),
-        ("*", ["conv.weight", "block.fc1.weight", "block.fc2.weight"]),
+        ("*", ["conv.weight", "block.fc1.weight", "block.fc2.weight", "table"]),
         # a module without such a weight, and what belongs to no module: by full names
         ("norm*", ["norm.weight", "norm.bias"]),
         ("conv.bias", ["conv.bias"]),

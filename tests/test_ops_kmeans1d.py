@@ -9,7 +9,7 @@ import torch
 
 from sklc.ops import kmeans1d as ops
 from sklc.ops import points, search
-from sklc.ops.kmeans1d import kmeans_1d
+from sklc.ops.kmeans1d import Clustering, kmeans_1d
 
 
 def remembered(oracle):
@@ -328,3 +328,104 @@ def test_it_is_never_worse_than_its_start(name, limit, options):
 
     rounding = 1e-12 * sum_of_squares(x, bool(options))
     assert found.distortion <= best.distortion + rounding
+
+
+# ---- where sums of squares are not exact enough ----
+
+
+def errors(x, clustering, zero=False):
+    """Return the squared error of a clustering, in the best precision there is."""
+    centers = np.append(clustering.centers.numpy(), [0.0] * zero).astype(np.longdouble)
+    away = np.abs(np.asarray(x, dtype=np.longdouble)[:, None] - centers).min(1)
+    return float((away**2).sum())
+
+
+def least_error(x, k):
+    """Return the least squared error, by a dynamic program over all clusters."""
+    x = np.sort(np.asarray(x, dtype=np.longdouble))
+    n = len(x)
+    cost = np.zeros((n + 1, n + 1), dtype=np.longdouble)
+    for p in range(n):
+        for q in range(p + 1, n + 1):
+            cost[p, q] = ((x[p:q] - x[p:q].mean()) ** 2).sum()
+    best = np.append(np.longdouble(0), np.full(n, np.inf, dtype=np.longdouble))
+    for _ in range(k):
+        best = np.array(
+            [(best[: q + 1] + cost[: q + 1, q]).min() for q in range(n + 1)]
+        )
+    return float(best[n])
+
+
+def hard(name):
+    rng = np.random.default_rng(0)
+    normal = rng.standard_normal(39)
+    return {
+        "an outlier": np.append(normal, -1e8),
+        "a distant outlier": np.append(normal, 1e15),
+        "outliers on both sides": np.append(normal, [-1e9, 1e7, 1.1e7]),
+        "tight clusters": np.where(normal > 0, 1.0, -1.0) + 1e-8 * normal,
+        "far from zero": 1e7 + normal,
+        "many scales": np.exp(np.linspace(-40, 40, 40)),
+        "tiny": 1e-200 * normal,
+        "huge": 1e200 * normal,
+    }[name]
+
+
+HARD = (
+    "an outlier",
+    "a distant outlier",
+    "outliers on both sides",
+    "tight clusters",
+    "far from zero",
+    "many scales",
+    "tiny",
+    "huge",
+)
+
+
+@pytest.mark.parametrize("k", [2, 3, 7, 35])
+@pytest.mark.parametrize("name", HARD)
+def test_the_optimum_does_not_drown_in_rounding(name, k):
+    x = hard(name)
+    unit = 1.0 if name not in ("tiny", "huge") else np.abs(x).max()
+    found = kmeans_1d(torch.tensor(x), k)
+    optimum = least_error(x / unit, k)
+    error = errors(x / unit, found) if unit == 1.0 else None
+    if unit != 1.0:
+        scaled = Clustering(found.centers / unit, 0.0, 0.0)
+        error = errors(x / unit, scaled)
+    assert error <= optimum * (1 + 1e-8)
+    if unit == 1.0:
+        assert found.distortion == pytest.approx(error, rel=1e-8)
+        assert found.distortion - found.excess <= optimum * (1 + 1e-9)
+        assert found.excess <= 1e-6 * optimum
+
+
+@pytest.mark.parametrize("name", HARD[:5])
+@pytest.mark.parametrize("limit", [None, 10])
+def test_a_warm_start_is_not_lost_in_rounding(name, limit, monkeypatch):
+    x = hard(name)
+    best = kmeans_1d(torch.tensor(x), 5)
+    if limit:
+        monkeypatch.setattr(ops, "EXACT_LIMIT", limit)
+    for start in best.centers, best.centers + 0.01:
+        clustering = Clustering(start, 0.0, 0.0)
+        found = kmeans_1d(torch.tensor(x), 5, start=start)
+        assert errors(x, found) <= errors(x, clustering) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("n_zeros", [0, 20])
+@pytest.mark.parametrize(
+    ("far", "near"), [([-1e8], [-200.0]), ([-1e9, 1e7, 1.1e7], [-200.0, 100.0, 150.0])]
+)
+def test_an_outlier_does_not_change_what_is_pruned(far, near, n_zeros):
+    """Far away, it is a cluster of its own, wherever it is."""
+    normal = np.random.default_rng(0).standard_normal(39)
+    options = {"zero": True, "max_nonzero": 39 + len(far) - n_zeros}
+    found, expected = (
+        kmeans_1d(torch.tensor(np.append(normal, others)), 7, **options)
+        for others in (far, near)
+    )
+    inner = [c.centers[c.centers.abs() < 50] for c in (found, expected)]
+    torch.testing.assert_close(*inner, rtol=1e-9, atol=0.0)
+    assert found.zeros == expected.zeros

@@ -66,7 +66,8 @@ class NetLearner(Learner):
             net, sample(train, config.loss_samples), training=False
         )
         self._materialize()
-        check_labels(net, y, next(iter(self._loss_batches)))
+        with _told_shapes():
+            check_labels(net, y, next(iter(self._loss_batches)))
         self._summed = getattr(net.criterion_, "reduction", "mean") == "sum"
 
     def _check_fit_params(self, fit_params: Mapping[str, Any]) -> None:
@@ -321,13 +322,20 @@ class NetLearner(Learner):
 
     def layers(self) -> dict[str, LayerInfo]:
         batch = next(iter(self._loss_batches))
-        try:
+        with _told_shapes():
             return layer_infos(self.estimator, self._module, batch)
-        except RuntimeError as error:
-            msg = (
-                f"The net cannot be evaluated on the data: {error}. If one of its "
-                "callbacks sets the shape of the module when training begins, give the "
-                "module that shape at once, or fit the net first and pass it as "
-                "FrozenEstimator(net)."
-            )
-            raise ValueError(msg) from error
+
+
+@contextmanager
+def _told_shapes() -> Iterator[None]:
+    """Say what may be wrong if a net cannot be evaluated."""
+    try:
+        yield
+    except RuntimeError as error:
+        msg = (
+            f"The net cannot be evaluated on the data: {error}. If one of its "
+            "callbacks sets the shape of the module when training begins, give the "
+            "module that shape at once, or fit the net first and pass it as "
+            "FrozenEstimator(net)."
+        )
+        raise ValueError(msg) from error

@@ -1,5 +1,6 @@
 """Optimal k-means of numbers, by the search of :mod:`sklc.ops.search`."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +10,16 @@ from torch import Tensor
 
 from sklc.ops.arrays import computable
 from sklc.ops.buckets import Buckets
+from sklc.ops.gaps import clustered, shortened
 from sklc.ops.monge import Floats
 from sklc.ops.points import Ordered, Points
 from sklc.ops.search import Search
+from sklc.ops.sorting import sort
 
 #: Cut positions that the search may hold: ``n * k`` up to this is always exact.
 EXACT_LIMIT = 6_000_000
+_PRECISE = 1e-9  # rounding of the sums of squares that may be left, of the distortion
+_HUGE = 300  # binary exponent from which on (or below minus which) squares may overflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +34,8 @@ class Clustering:
         Sum of squared distances to the centres.
     excess : float
         Certified bound: no clustering has a distortion below ``distortion - excess``.
-        Zero, up to rounding, when the search ended; without one, `distortion`.
+        It is 1e-13 of the sum of squares, for rounding, when the search ended, and
+        `distortion` without one.
     zeros : tuple (low, high, skip_low, skip_high) or None
         When the number of non-zeros is bounded: the points from `low` to `high` are
         zeros, except so many of those that equal `low` and of those that equal `high`.
@@ -39,6 +45,16 @@ class Clustering:
     distortion: float
     excess: float
     zeros: tuple[float, float, int, int] | None = None
+
+    def scaled(self, unit: float) -> "Clustering":
+        """Return the clustering of the numbers times a power of two."""
+        zeros = self.zeros
+        if zeros is not None:
+            zeros = zeros[0] * unit, zeros[1] * unit, *zeros[2:]
+        square = unit * unit
+        return Clustering(
+            self.centers * unit, self.distortion * square, self.excess * square, zeros
+        )
 
 
 def kmeans_1d(
@@ -80,22 +96,37 @@ def kmeans_1d(
     Returns
     -------
     Clustering
-        Globally optimal when its ``excess`` is zero up to rounding (1e-13 of the sum
-        of squares).
+        Globally optimal, up to the rounding that its ``excess`` tells.
 
     Notes
     -----
+    Sums of squares are exact to 1e-13 of the sum of all. Where that is not next to
+    nothing compared with the distortion (a point a million times as far from the mean
+    as others, clusters that are tight, nearly as many centres as points) the gaps
+    between clusters are shortened first: see :mod:`sklc.ops.gaps`.
+
     Time ``O(n log n)`` for the sort, and next to nothing beyond it where the search
     closes fast, as it does on weights of nets; ``O(n k log n)`` at worst below the
     limit. Memory: the sorted copy, two float64 for every 4 points for sums (as much as
     a float32 copy), and 100 bytes per cut position held.
     """
-    n = x.numel()
+    x = computable(x.detach().reshape(-1))
+    n = len(x)
+    n_zeros = 0 if max_nonzero is None else max(0, n - max_nonzero)
+    exponent = _exponent(x)
+    if exponent:
+        known = _already_clustered(sort(x).numpy(), k, zero, n_zeros)
+        if known is not None:
+            return known
+        own = None if start is None else start.double() * 2.0**-exponent
+        x = x * 2.0**-exponent
+        found = kmeans_1d(
+            x, k, zero=zero, max_nonzero=max_nonzero, start=own, limit=limit
+        )
+        return found.scaled(2.0**exponent)
     positions = (n + 1) * (2 * k if zero else k)
     if limit is None:
         limit = EXACT_LIMIT if positions <= EXACT_LIMIT else max(n // 8, 1 << 19)
-    n_zeros = 0 if max_nonzero is None else max(0, n - max_nonzero)
-    x = computable(x.detach().reshape(-1))
     given: Floats | None = None
     if start is not None and start.numel():
         given = np.sort(start.detach().double().cpu().numpy())
@@ -105,22 +136,82 @@ def kmeans_1d(
         known = _already_clustered(points.x, k, zero, n_zeros)
         if known is not None:
             return known
-    search, lower = Search(points, k, zero, n_zeros), 0.0
-    if given is not None and near:
-        search.run_near(given - points.shift, limit)
-    else:
-        search.offer(_spread(points, k, zero))
-        if given is not None:
-            search.offer(given - points.shift)
-        lower = search.run(limit)
+    search = Search(points, k, zero, n_zeros)
+    lower = _searched(search, given, near, limit)
+    if search.tolerance > _PRECISE * search.upper:
+        if not isinstance(points, Points):
+            points = Points(x, centred=not zero)
+        return _more_precise(points, search, lower, given, near, limit)
+    excess = search.upper - lower + search.tolerance
     return Clustering(
         centers=torch.from_numpy(search.centers + points.shift),
         distortion=search.upper,
-        excess=search.upper - lower,
+        excess=min(search.upper, excess),
         zeros=points.between(*search.zeros)
         if isinstance(points, Points) and n_zeros
         else None,
     )
+
+
+def _exponent(x: Tensor) -> int:
+    """Return the binary exponent of numbers whose squares may leave the range."""
+    if x.dtype != torch.float64:
+        return 0
+    exponent = math.frexp(float(x.abs().max()))[1]
+    return 0 if abs(exponent) < _HUGE else max(-1000, min(exponent, 1000))
+
+
+def _searched(search: Search, given: Floats | None, near: bool, limit: int) -> float:
+    """Search, from centres that are given, if any; return the lower bound."""
+    if given is not None and near:
+        search.run_near(given - search.points.shift, limit)
+        return 0.0
+    search.offer(_spread(search.points, search.k, search.zero))
+    if given is not None:
+        search.offer(given - search.points.shift)
+    return search.run(limit)
+
+
+def _more_precise(
+    points: Points,
+    search: Search,
+    lower: float,
+    given: Floats | None,
+    near: bool,
+    limit: int,
+) -> Clustering:
+    """Search again with shorter gaps, as long as that improves the clustering."""
+    x, zero = points.x.astype(np.float64), search.zero
+    cuts, pinned = search.cuts, search.pinned
+    centers, error = clustered(x, cuts, pinned)
+    if given is not None:
+        own, at = search.assign(given - search.points.shift)
+        others = clustered(x, own, at if zero else None)
+        if others[1] < error:
+            (centers, error), cuts, pinned = others, own, at if zero else None
+    tolerance, improved = search.tolerance, True
+    while improved and tolerance > _PRECISE * error:
+        short = shortened(x, 2 * math.sqrt(2 * error), zero)
+        if short is None or not error:
+            break
+        search = Search(
+            Points(torch.from_numpy(short), centred=not zero),
+            search.k,
+            zero,
+            search.n_zeros,
+        )
+        start, _ = clustered(short, cuts, pinned)
+        lower = _searched(search, start if len(start) else None, near, limit)
+        tolerance = search.tolerance
+        others = clustered(x, search.cuts, search.pinned)
+        improved = others[1] < error
+        if improved:
+            (centers, error), cuts, pinned = others, search.cuts, search.pinned
+    zeros = None
+    if search.n_zeros and pinned is not None:
+        zeros = points.between(int(cuts[pinned]), int(cuts[pinned + 1]))
+    excess = max(error - lower, 0.0) + tolerance
+    return Clustering(torch.from_numpy(centers), error, min(error, excess), zeros)
 
 
 def _points(

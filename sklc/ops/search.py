@@ -48,8 +48,15 @@ class Search:
         self.n_layers = self.last + 1
         self.tolerance = _ROUNDING * float(points.moments(np.array([points.n]))[2, 0])
         self.upper = np.inf
-        self.centers: Floats = np.empty(0)
-        self.zeros: tuple[int, int] = (0, 0)  # where they begin and end
+        self.centers: Floats = np.empty(0)  # without the pinned zero
+        self.cuts: Ints = np.array([0, points.n])  # between all clusters
+        self.pinned = 0 if zero else None  # the cluster of the zeros
+
+    @property
+    def zeros(self) -> tuple[int, int]:
+        """Where the zeros of the best clustering begin and end."""
+        at = self.pinned or 0
+        return int(self.cuts[at]), int(self.cuts[at + 1])
 
     def first_layers(self, limit: int) -> list[Layer]:
         """Cover all positions by the same ranges in all layers but the outer."""
@@ -64,7 +71,7 @@ class Search:
         """Improve centres by Lloyd's algorithm; keep them if they are the best yet."""
         previous: Ints | None = None
         for _ in range(steps):
-            cuts, at = self._assign(centers)
+            cuts, at = self.assign(centers)
             moments = np.diff(self.points.moments(cuts), axis=1)
             count = np.maximum(moments[0], 1)
             cost = moments[2] - moments[1] ** 2 / count
@@ -74,13 +81,13 @@ class Search:
                 cost[at], filled[at] = moments[2, at], False
             total = float(np.maximum(cost, 0.0).sum())
             if total < self.upper:
-                self.upper, self.centers = total, mean[filled]
-                self.zeros = (int(cuts[at]), int(cuts[at + 1]))
+                self.upper, self.centers, self.cuts = total, mean[filled], cuts
+                self.pinned = at if self.zero else None
             if previous is not None and np.array_equal(previous, cuts):
                 break
             previous, centers = cuts, mean[filled]
 
-    def _assign(self, centers: Floats) -> tuple[Ints, int]:
+    def assign(self, centers: Floats) -> tuple[Ints, int]:
         """Cut the points between their nearest centres; also the place of the zeros."""
         at = int(np.searchsorted(centers, 0.0)) if self.zero else 0
         values = np.insert(centers, at, 0.0) if self.zero else centers
