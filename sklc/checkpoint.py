@@ -137,7 +137,7 @@ class Checkpoint:
         try:
             with safe_open(self.path, "pt") as file:
                 header = json.loads((file.metadata() or {})["sklc"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             identity, version = header["identity"], header["format"]
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             msg = (

@@ -476,8 +476,14 @@ def test_the_sparse_layout_writes_gaps_and_then_numbers():
     header, packed = streams.Indices(index, 3, 0).pack()
 
     assert header == {
-        **{"kind": "Indices", "dtype": "uint8", "shape": [64], "n_values": 3},
-        **{"zero": 0, "width": 4, "count": 2, "nonzeros": 2},
+        "kind": "Indices",
+        "dtype": "uint8",
+        "shape": [64],
+        "n_values": 3,
+        "zero": 0,
+        "width": 4,
+        "count": 2,
+        "nonzeros": 2,
     }
     # skip 0, skip 13; the number before last, the first
     assert packed.tolist() == [0b0000_1101, 0b10_000000]

@@ -404,7 +404,8 @@ def test_all_schemes_finds_those_of_users_however_derived():
         pass
 
     found = all_schemes()
-    assert Mine in found and Mines in found
+    assert Mine in found
+    assert Mines in found
     assert [kind.__name__ for kind in found] == sorted(k.__name__ for k in found)
 
 
@@ -612,7 +613,8 @@ def test_sweeps_stop_at_the_relative_gain_of_the_whole_objective():
         for scheme.max_sweeps in (1, 2, 3, 4)
     ]
     gains = [(one - two) / one for one, two in itertools.pairwise(found)]
-    assert gains == sorted(gains, reverse=True) and gains[-1] > 0
+    assert gains == sorted(gains, reverse=True)
+    assert gains[-1] > 0
     for gain, sweeps in zip(gains, (2, 3, 4), strict=True):
         for tol, expected in (1.001 * gain, sweeps), (0.999 * gain, sweeps + 1):
             solved.clear()

@@ -296,7 +296,8 @@ def test_it_survives_pickle_and_deepcopy(fitted, data):
 
 def test_a_clone_is_not_fitted(fitted):
     again = clone(fitted)
-    assert again.scheme.k == 2 and again.scheme is not fitted.scheme
+    assert again.scheme.k == 2
+    assert again.scheme is not fitted.scheme
     with pytest.raises(NotFittedError):
         again.predict(np.zeros((1, 6), dtype="float32"))
 

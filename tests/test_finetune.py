@@ -158,11 +158,7 @@ def test_codebooks_and_scales_have_multiplicities_and_no_others(granularity):
 
 def test_a_step_moves_weights_as_far_as_their_own_would_projected():
     """A codebook moves by the mean gradient of the weights that share it."""
-    learner = (
-        started(batch_size=None or 40, **{})
-        if False
-        else started(classifier(batch_size=40, lr=0.1))
-    )
+    learner = started(classifier(batch_size=40, lr=0.1))
     theta = AdaptiveQuantization(k=2).compress(
         {n: w for n, w in learner.weights().items() if w.ndim > 1}, 1.0
     )
@@ -329,7 +325,8 @@ def test_a_constraint_within_others_is_kept():
     lc = finetuned(classifier(module=Net), scheme)
     assert lc.scheme.cost(lc.theta_) == 0.0
     conv, fc = lc.theta_["conv.weight"], lc.theta_["fc.weight"]
-    assert isinstance(conv, Sparse) and isinstance(fc, Sum)
+    assert isinstance(conv, Sparse)
+    assert isinstance(fc, Sum)
     assert conv.values.abs().sum() <= 0.5 * (1 + 1e-6)
     assert fc.terms["ball"].values.abs().sum() <= 0.7 * (1 + 1e-6)
     assert isinstance(fc.terms["low"], Factored)

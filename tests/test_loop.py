@@ -138,7 +138,8 @@ def test_most_random_quadratics_reach_the_enumerated_optimum(name):
         optimum = enumerate_best(hessian, best)
         assert optimum * (1 - 1e-9) <= final <= direct * (1 + 1e-9)
         reached += final <= optimum * (1 + 1e-6)
-    assert reached >= 150
+    # 186 and 176: a few less, should rounding differ elsewhere
+    assert reached >= {"l0": 184, "k=2": 174}[name]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -89,7 +89,8 @@ def assert_equal(ours, theirs):
 @pytest.mark.parametrize("name", DATA)
 def test_fast_batches_equal_those_of_the_data_loader(name, options, training):
     ours, theirs = loader(DATA[name], training, **OPTIONS[options])
-    assert isinstance(ours, Batches) and isinstance(theirs, DataLoader)
+    assert isinstance(ours, Batches)
+    assert isinstance(theirs, DataLoader)
     assert len(ours) == len(theirs)
     for _ in range(2):
         for (x, y), (x_, y_) in zip(ours, theirs, strict=True):

@@ -81,7 +81,8 @@ def test_the_function_gets_what_fit_got_and_counts_its_steps():
     assert mus == pytest.approx([0.05, 0.05 * 1.2, 0.05 * 1.2**2])
     assert all(each is lc.estimator_.module_ for each in modules)
     for x, y in given:
-        assert x is X and y is Y
+        assert x is X
+        assert y is Y
 
 
 @pytest.mark.filterwarnings("ignore:The LC steps did not improve")

@@ -308,7 +308,8 @@ def test_a_module_counts_as_trained(wrap):
     assert net.criterion is nn.CrossEntropyLoss
     assert isinstance(net.optimizer_, torch.optim.SGD)
     (group,) = net.optimizer_.param_groups
-    assert group["nesterov"] and group["momentum"] == 0.9
+    assert group["nesterov"]
+    assert group["momentum"] == 0.9
     assert net.get_params()["iterator_train__shuffle"] is True
     for name, weight in learner.weights().items():
         assert torch.equal(weight, before[name])

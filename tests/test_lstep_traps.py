@@ -235,12 +235,14 @@ def test_the_model_comes_back_clean(options):
         name for name, _ in fresh.callbacks_
     ]
     for layer in lc.estimator_.module_.modules():
-        assert not layer._forward_hooks and not layer._forward_pre_hooks
+        assert not layer._forward_hooks
+        assert not layer._forward_pre_hooks
         assert not layer._backward_hooks
     for parameter in lc.estimator_.module_.parameters():
         assert not parameter._backward_hooks
         assert not parameter._post_accumulate_grad_hooks
-        assert parameter.is_leaf and parameter.requires_grad
+        assert parameter.is_leaf
+        assert parameter.requires_grad
     trained = {id(p) for p in lc.estimator_.module_.parameters()}
     groups = lc.estimator_.optimizer_.param_groups
     assert {id(p) for group in groups for p in group["params"]} == trained

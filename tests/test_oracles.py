@@ -348,7 +348,8 @@ def test_the_learned_rank_grows_with_mu_and_falls_with_alpha():
     assert by_mu == sorted(by_mu)
     assert by_alpha == sorted(by_alpha, reverse=True)
     assert {0, 1, 2, 12} <= set(by_mu)
-    assert by_mu[0] == 0 and by_alpha[-1] == 0
+    assert by_mu[0] == 0
+    assert by_alpha[-1] == 0
 
 
 def test_of_ranks_that_tie_the_smallest_is_taken():

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -167,7 +168,11 @@ def test_a_net_trained_on_a_gpu_predicts_without_one(tmp_path):
         text=True,
         check=True,
         cwd=here,
-        env={"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": f"{here}:{here.parent}"},
+        env={
+            **os.environ,
+            "CUDA_VISIBLE_DEVICES": "",
+            "PYTHONPATH": f"{here}:{here.parent}",
+        },
     )
     assert float(found.stdout) == pytest.approx(lc.score(X, y))
 

@@ -119,9 +119,13 @@ class AdaptiveQuantization(VectorScheme):
 
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
         starts: Any = [None] * len(rows)
-        if isinstance(warm, Quantized) and len(warm.codebook) == len(rows):
-            if warm.zero == self.zero and warm.codebook.shape[1] <= self.k - self.zero:
-                starts = warm.codebook
+        if (
+            isinstance(warm, Quantized)
+            and warm.zero == self.zero
+            and len(warm.codebook) == len(rows)
+            and warm.codebook.shape[1] <= self.k - self.zero
+        ):
+            starts = warm.codebook
         found = [self._cluster(*pair) for pair in zip(rows, starts, strict=True)]
         values = [part.centers.to(rows.device, rows.dtype) for part in found]
         size = max(len(part) for part in values)
@@ -145,10 +149,9 @@ class AdaptiveQuantization(VectorScheme):
         distinct = sort(row).unique_consecutive()
         if not self.zero:
             return len(distinct) <= self.k
-        if self.kappa is not None:
-            if int(row.count_nonzero()) > count(self.kappa, len(row)):
-                return False
-        return int(distinct.count_nonzero()) < self.k
+        n_nonzero = len(row) if self.kappa is None else count(self.kappa, len(row))
+        few_values = int(distinct.count_nonzero()) < self.k
+        return few_values and int(row.count_nonzero()) <= n_nonzero
 
 
 class BinaryQuantization(VectorScheme):
