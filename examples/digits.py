@@ -11,6 +11,7 @@ takes about a minute on a CPU.
 """
 
 import argparse
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ def error(
     return 100 * (1 - model.score(X, y))
 
 
-def compress(net: NeuralNetClassifier, scheme: Scheme, **options: int) -> LCCompressor:
+def compress(net: NeuralNetClassifier, scheme: Scheme, **options: Any) -> LCCompressor:
     """Return a compressor of the trained net; the net itself stays as it is."""
     return LCCompressor(FrozenEstimator(net), scheme, random_state=0, **options)
 

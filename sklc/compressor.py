@@ -229,7 +229,8 @@ class LCCompressor(
             If a parameter or the data are invalid, before any training.
         DivergenceError
             If training left the finite numbers. The best of the steps before, if there
-            was one, is fitted then; so it is after an interrupt, which only warns.
+            was one, is fitted then; so it is after an interrupt, which only warns (a
+            search goes on with the next candidate).
         """
         check_parameters(self)
         if get_config()["enable_metadata_routing"]:

@@ -34,7 +34,8 @@ class NetLStep(LStep):
 
     Plain in-memory arrays are cut into batches on the device of the net; iterators and
     datasets of your own are used as they are. A validation split is drawn once for all
-    steps, and only the rest is trained on.
+    steps, and only the rest is trained on. Parameters that require no gradient are
+    compressed at once, and the others adapt to them.
 
     Parameters
     ----------
