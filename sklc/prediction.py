@@ -90,9 +90,7 @@ class PredictionMixin:
         return self._call("decision_function", X)
 
     @available_if(estimator_has("score"))
-    def score(
-        self, X: Any, y: Any = None, sample_weight: Any = None, **score_params: Any
-    ) -> float:
+    def score(self, X: Any, y: Any = None, **score_params: Any) -> float:
         """Return the score of the compressed model, as its estimator defines it.
 
         Parameters
@@ -101,18 +99,15 @@ class PredictionMixin:
             As for :meth:`fit`.
         y : array-like, default=None
             In the terms of the fit.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Handed to the ``score`` of the estimator, if there are any.
         **score_params : dict
-            More for it, such as metadata that scikit-learn routes.
+            Handed to the ``score`` of the estimator, such as ``sample_weight``, or
+            routed to it, if scikit-learn routes metadata.
 
         Returns
         -------
         float
         """
         check_is_fitted(self)
-        if sample_weight is not None:
-            score_params["sample_weight"] = sample_weight
         if get_config()["enable_metadata_routing"]:
             routed = process_routing(self, "score", **score_params)
             score_params = dict(routed["estimator"]["score"])

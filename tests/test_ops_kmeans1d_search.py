@@ -499,7 +499,7 @@ def walked(x, cuts, noise, side):
 def test_both_ends_of_a_bracket_walk_by_lloyds_algorithm(
     name, k, rounding, monkeypatch
 ):
-    monkeypatch.setattr(search_module, "_ROUNDING", rounding)
+    monkeypatch.setattr(search_module, "ROUNDING", rounding)
     x = DRAWS[name] - DRAWS[name].mean()
     search = Search(points_of(x), k, False, 0)
     before = [abs(x[:at].sum()) for at in range(0, len(x) + 1, 4)]

@@ -174,3 +174,30 @@ def test_the_arguments_are_left_as_they_were():
 
     for array, copy in zip((value, source, target), copies, strict=True):
         np.testing.assert_array_equal(array, copy)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sources_may_be_bounded(seed):
+    """Blocks of points end to end: no cluster begins in another block."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 30, 6)
+    blocks = [np.sort(rng.standard_normal(size)) for size in sizes]
+    source = np.concatenate(
+        [
+            [np.arange(len(x) + 1), *(np.append(0, (x**p).cumsum()) for p in (1, 2))]
+            for x in blocks
+        ],
+        axis=1,
+    )
+    value = rng.random(source.shape[1])
+    first = np.append(0, np.cumsum(sizes + 1))[:-1]
+    begin = np.repeat(first, sizes + 1)
+    end = np.arange(source.shape[1])
+    best, found = cheapest_sources(value, source, source, begin, end)
+    for x, at in zip(blocks, first, strict=True):
+        own = slice(at, at + len(x) + 1)
+        alone, where = cheapest_sources(
+            value[own], source[:, own], source[:, own], latest=np.arange(len(x) + 1)
+        )
+        np.testing.assert_allclose(best[own], alone)
+        assert np.array_equal(found[own], at + where)

@@ -13,6 +13,7 @@ from sklearn.cluster import KMeans
 
 from sklc.codes import Dense, Factored, Quantized
 from sklc.layers import LayerInfo
+from sklc.ops import kmeans_rows
 from sklc.ops.kmeans1d import Clustering, kmeans_1d
 from sklc.schemes import (
     AdaptiveQuantization,
@@ -444,8 +445,8 @@ def test_the_certificate_of_an_exact_quantization_is_zero():
 
 
 def test_a_certificate_adds_up_the_groups_of_a_weight(monkeypatch):
-    found = iter([Clustering(None, 3.0, 0.5), Clustering(None, 1.0, 0.1)])
-    monkeypatch.setattr(quantization, "kmeans_1d", lambda *_, **__: next(found))
+    found = [Clustering(None, 3.0, 0.5), Clustering(None, 1.0, 0.1)]
+    monkeypatch.setattr(quantization, "kmeans_rows", lambda *_: found)
     scheme = AdaptiveQuantization(granularity="channel")
     excess = scheme.excess({"w": torch.ones(2, 3, requires_grad=True)})
     assert excess == {"w": pytest.approx(0.6 / 4.0)}
@@ -606,7 +607,8 @@ def test_the_last_codebook_is_where_the_next_begins(granularity, monkeypatch):
         starts.append(start)
         return kmeans_1d(row, k, start=start, **options)
 
-    monkeypatch.setattr(quantization, "kmeans_1d", spy)
+    monkeypatch.setattr(kmeans_rows, "kmeans_1d", spy)
+    monkeypatch.setattr(kmeans_rows, "_SHORT", -100)  # each alone
     scheme = AdaptiveQuantization(k=2, granularity=granularity)
     weights = draw({"w": (3, 5)})
     theta = scheme.compress(weights, mu=1.0)

@@ -18,7 +18,7 @@ from sklc.ops.sorting import sort
 
 #: Cut positions that the search may hold: ``n * k`` up to this is always exact.
 EXACT_LIMIT = 6_000_000
-_PRECISE = 1e-9  # rounding of the sums of squares that may be left, of the distortion
+PRECISE = 1e-9  # rounding of the sums of squares that may be left, of the distortion
 _HUGE = 300  # binary exponent from which on (or below minus which) squares may overflow
 
 
@@ -138,7 +138,7 @@ def kmeans_1d(
             return known
     search = Search(points, k, zero, n_zeros)
     lower = _searched(search, given, near, limit)
-    if search.tolerance > _PRECISE * search.upper:
+    if search.tolerance > PRECISE * search.upper:
         if not isinstance(points, Points):
             points = Points(x, centred=not zero)
         return _more_precise(points, search, lower, given, near, limit)
@@ -190,7 +190,7 @@ def _more_precise(
         if others[1] < error:
             (centers, error), cuts, pinned = others, own, at if zero else None
     tolerance, improved = search.tolerance, True
-    while improved and tolerance > _PRECISE * error:
+    while improved and tolerance > PRECISE * error:
         short = shortened(x, 2 * math.sqrt(2 * error), zero)
         if short is None or not error:
             break

@@ -19,7 +19,11 @@ _FAN = 4  # rows that a solved row helps at a level: more are fewer sweeps, more
 
 
 def cheapest_sources(
-    value: Floats, source: Floats, target: Floats
+    value: Floats,
+    source: Floats,
+    target: Floats,
+    earliest: Ints | None = None,
+    latest: Ints | None = None,
 ) -> tuple[Floats, Ints]:
     """For every target position, the best position at which its last cluster starts.
 
@@ -36,6 +40,9 @@ def cheapest_sources(
         positions in increasing order.
     target : ndarray of shape (3, n_targets)
         The same for the target positions.
+    earliest, latest : ndarray of shape (n_targets,), default=None
+        The numbers of the sources that each target may have, both non-decreasing; by
+        default all.
 
     Returns
     -------
@@ -63,6 +70,10 @@ def cheapest_sources(
         left = np.where(before >= 0, argument[before], 0)
         inside = after < n_targets
         right = np.where(inside, argument[np.where(inside, after, 0)], n_sources - 1)
+        if earliest is not None:
+            left = np.maximum(left, earliest[rows])
+        if latest is not None:
+            right = np.minimum(right, latest[rows])
         best[rows], found = _window_minima(value, source, target[:, rows], left, right)
         argument[rows] = np.maximum.accumulate(found)  # rounding may break ties
         stride //= _FAN

@@ -34,7 +34,7 @@ _RANGES = 1 << 14  # up to so many in all, ranges are split into more than usual
 _LLOYD = 50  # iterations of Lloyd's algorithm from each start
 _FEW_STEPS = 2  # the same, where each of them sorts the points of some buckets
 _BRACKET = 200  # and from both ends of where the optimum is
-_ROUNDING = 1e-13  # of the sum of squares: the noise of the prefix sums
+ROUNDING = 1e-13  # of the sum of squares: the noise of the prefix sums
 
 
 class Search:
@@ -46,7 +46,7 @@ class Search:
         self.edges: list[Edge] = edges(k, zero)
         self.last = 2 * k - 1 if zero else k
         self.n_layers = self.last + 1
-        self.tolerance = _ROUNDING * float(points.moments(np.array([points.n]))[2, 0])
+        self.tolerance = ROUNDING * float(points.moments(np.array([points.n]))[2, 0])
         self.upper = np.inf
         self.centers: Floats = np.empty(0)  # without the pinned zero
         self.cuts: Ints = np.array([0, points.n])  # between all clusters
@@ -156,7 +156,7 @@ class Search:
         ----------
         cuts : ndarray of shape (2, n_layers)
         """
-        noise = _ROUNDING * np.abs(self.points.sums[0]).max() * np.array([[-1], [1]])
+        noise = ROUNDING * np.abs(self.points.sums[0]).max() * np.array([[-1], [1]])
         for _ in range(_BRACKET):
             moments = self.points.moments(cuts)
             count, total = moments[:2, :, 1:] - moments[:2, :, :-1]

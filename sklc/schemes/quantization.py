@@ -11,6 +11,7 @@ from sklc.codes import Code, Quantized, Scaled
 from sklc.codes.base import index_dtype
 from sklc.ops.arrays import accurate, array, computable
 from sklc.ops.kmeans1d import Clustering, kmeans_1d
+from sklc.ops.kmeans_rows import kmeans_rows
 from sklc.ops.nearest import nearest, nearest_or_zero
 from sklc.ops.projections import ternary_scale
 from sklc.ops.sorting import sort
@@ -107,18 +108,24 @@ class AdaptiveQuantization(VectorScheme):
         check_weights(weights)
         result = {}
         for names, rows in self._groups(weights):
-            found = [self._cluster(row, None) for row in rows]
+            found = self._clustered(rows, None)
             total = sum(clustering.distortion for clustering in found)
             excess = sum(clustering.excess for clustering in found)
             result.update(dict.fromkeys(names, excess / total if total else 0.0))
         return result
 
-    def _cluster(self, row: Tensor, start: Tensor | None) -> Clustering:
-        kappa = None if self.kappa is None else count(self.kappa, len(row))
-        return kmeans_1d(row, self.k, zero=self.zero, max_nonzero=kappa, start=start)
+    def _clustered(self, rows: Tensor, starts: Tensor | None) -> list[Clustering]:
+        if not self.zero:
+            return kmeans_rows(rows, self.k, starts)
+        kappa = None if self.kappa is None else count(self.kappa, rows.shape[1])
+        given = [None] * len(rows) if starts is None else starts
+        return [
+            kmeans_1d(row, self.k, zero=True, max_nonzero=kappa, start=start)
+            for row, start in zip(rows, given, strict=True)
+        ]
 
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
-        starts: Any = [None] * len(rows)
+        starts = None
         if (
             isinstance(warm, Quantized)
             and warm.zero == self.zero
@@ -126,7 +133,7 @@ class AdaptiveQuantization(VectorScheme):
             and warm.codebook.shape[1] <= self.k - self.zero
         ):
             starts = warm.codebook
-        found = [self._cluster(*pair) for pair in zip(rows, starts, strict=True)]
+        found = self._clustered(rows, starts)
         values = [part.centers.to(rows.device, rows.dtype) for part in found]
         size = max(len(part) for part in values)
         index = torch.empty(
