@@ -217,6 +217,8 @@ def test_importing_sklc_is_light():
 def test_the_compressor_loads_when_it_is_used():
     assert "LCCompressor" in dir(sklc)
     assert "LCCompressor" in sklc.__all__
+    code = "import sklc; print(sklc.schemes.LowRank.__name__, sklc.lstep.__name__)"
+    assert run(code) == ["LowRank", "sklc.lstep"]
     assert sklc.LCCompressor.__name__ == "LCCompressor"
     with pytest.raises(AttributeError, match=r"^module 'sklc' has no attribute 'LC'$"):
         _ = sklc.LC

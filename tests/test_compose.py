@@ -168,9 +168,9 @@ def test_mixed_hands_its_warm_start_down():
     seen = []
 
     class Spy(AdaptiveQuantization):
-        def _cluster(self, row, start):
-            seen.append(start)
-            return super()._cluster(row, start)
+        def _clustered(self, rows, starts):
+            seen.extend([None] * len(rows) if starts is None else starts)
+            return super()._clustered(rows, starts)
 
     Mixed([("codes", Spy(4), "fc")]).compress(weights, 1.0, start)
     assert torch.equal(seen[0], start["fc.weight"].codebook[0])
@@ -181,9 +181,9 @@ def spy_on_start(theta, **params):
     seen = []
 
     class Spy(AdaptiveQuantization):
-        def _cluster(self, row, start):
-            seen.append(start)
-            return super()._cluster(row, start)
+        def _clustered(self, rows, starts):
+            seen.extend([None] * len(rows) if starts is None else starts)
+            return super()._clustered(rows, starts)
 
     Spy(**params).compress(draw({"w": (4, 6)}), 1.0, theta)
     return seen
@@ -804,3 +804,18 @@ def test_a_term_that_is_not_there_yet_is_taken():
     term.improve(left, 1.0, None)
     assert term.theta is new
     assert left == {"w": torch.tensor([2.0]), "other": torch.tensor([7.0])}
+
+
+@pytest.mark.parametrize("inner", [PenaltyL0Pruning(1.0), ConstraintL0Pruning(1)])
+def test_what_is_no_sum_is_not_feasible_for_a_sum(inner):
+    scheme = Additive([("a", inner), ("b", LowRank(1))])
+    theta = {"w": Dense(draw({"w": (4, 6)})["w"])}
+    assert scheme.cost(theta) == float("inf")
+
+
+def test_a_scheme_has_a_cost_if_a_part_has():
+    free, priced = ConstraintL0Pruning(1), PenaltyL0Pruning(1.0)
+    assert not free.has_cost
+    assert priced.has_cost
+    assert Additive([("a", free), ("b", priced)]).has_cost
+    assert not Mixed([("a", free, "*")]).has_cost

@@ -429,3 +429,26 @@ def test_an_outlier_does_not_change_what_is_pruned(far, near, n_zeros):
     inner = [c.centers[c.centers.abs() < 50] for c in (found, expected)]
     torch.testing.assert_close(*inner, rtol=1e-9, atol=0.0)
     assert found.zeros == expected.zeros
+
+
+@pytest.mark.parametrize("limit", [None, 10])
+def test_beyond_the_limit_outliers_do_not_drown_the_others_either(limit, monkeypatch):
+    """In buckets, too: float32, a warm start, more positions than the limit."""
+    x = torch.randn(4000, generator=torch.Generator().manual_seed(0))
+    x[7] = 1e12
+    start = kmeans_1d(x, 5).centers
+    if limit:
+        monkeypatch.setattr(ops, "EXACT_LIMIT", limit)
+    found = kmeans_1d(x, 5, start=start)
+    assert errors(x, found) <= errors(x, Clustering(start, 0.0, 0.0)) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_zeros_are_those_of_the_numbers_as_they_are(scale):
+    x = torch.tensor([1, 1.1, 2, 2.1, 3, 9.0], dtype=torch.float64) * scale
+    found = kmeans_1d(x, 3, zero=True, max_nonzero=2)
+    assert found.zeros == (float(x[0]), float(x[3]), 0, 0)
+    torch.testing.assert_close(found.centers, x[4:], rtol=1e-15, atol=0.0)
+    values = [0.0, scale]
+    few = kmeans_1d(torch.tensor(values, dtype=torch.float64), 2, zero=True)
+    assert few.centers.tolist() == [scale]

@@ -1,6 +1,7 @@
 """Convolutions as matrices, by their index formulas; the SVD, against SciPy."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -201,3 +202,25 @@ def test_a_matrix_in_any_memory_order(dtype):
         c, d = expected.truncate(3)
         atol = 8 * torch.finfo(dtype).eps * float(expected.values[0])
         torch.testing.assert_close(a @ b, c @ d, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [
+        (torch.float32, 2e38),
+        (torch.float32, 1e-30),
+        (torch.bfloat16, 2e38),
+        (torch.float64, 1e300),
+        (torch.float64, 1e-300),
+    ],
+)
+def test_the_ends_of_the_range_are_kept(dtype, size, wide):
+    matrix = torch.full((4, 6), size, dtype=dtype)
+    matrix[0] /= 2
+    matrix = matrix if wide else matrix.T
+    svd = SVD(matrix)
+    left, right = svd.truncate(1)
+    torch.testing.assert_close(left @ right, matrix, rtol=0.02, atol=0.0)
+    expected = size * math.sqrt(6 * 3.25)
+    assert float(svd.values[0]) == pytest.approx(expected, rel=0.01)
