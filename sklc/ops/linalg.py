@@ -10,6 +10,7 @@ from torch import Tensor
 from sklc.ops.arrays import accurate, array, computable
 
 CONV_SCHEMES = ("scheme_1", "scheme_2")
+_MODERATE = 30  # binary exponent of entries whose sums of squares are safe
 
 
 def unfold(weight: Tensor, conv_scheme: str = "scheme_1") -> Tensor:
@@ -66,9 +67,12 @@ class SVD:
         matrix = computable(matrix.detach())
         if accurate(matrix) != torch.float64:
             matrix = matrix.cpu()
-        # halves of both factors' scale: so none of what is computed leaves the range
-        self.root = 2.0 ** (math.frexp(float(matrix.abs().max()))[1] // 2)
-        matrix = matrix / self.root / self.root
+        # at the ends of the range of the dtype all is computed on another scale
+        low, high = map(float, matrix.aminmax())
+        exponent = math.frexp(max(high, -low))[1]
+        self.root = 2.0 ** (exponent // 2) if abs(exponent) > _MODERATE else 1.0
+        if self.root != 1.0:
+            matrix = matrix / self.root / self.root
         self.matrix = matrix
         self.wide = matrix.shape[0] <= matrix.shape[1]
         if matrix.dtype == torch.float64:
