@@ -28,6 +28,9 @@ def test_zero_stays_where_it_is():
         shortened(np.array([-50.0, 70.0]), 10.0, True), [-10.0, 10.0]
     )
     np.testing.assert_allclose(shortened(np.array([50.0]), 10.0, True), [10.0])
+    np.testing.assert_allclose(
+        shortened(np.array([-100.0, 0.5, 300.0]), 10.0, True), [-10.0, 0.5, 10.5]
+    )
 
 
 @pytest.mark.parametrize("zero", [False, True])

@@ -414,6 +414,31 @@ def test_a_warm_start_is_not_lost_in_rounding(name, limit, monkeypatch):
         assert errors(x, found) <= errors(x, clustering) * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("name", HARD[:4])
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize("limit", [None, 10])
+def test_a_start_that_nothing_improves_is_kept(name, zero, limit, monkeypatch):
+    x = hard(name)
+    start = kmeans_1d(torch.tensor(x), 5, zero=zero).centers
+    if limit:
+        monkeypatch.setattr(ops, "EXACT_LIMIT", limit)
+    found = kmeans_1d(torch.tensor(x), 5, zero=zero, start=start)
+    error = errors(x, found, zero)
+    assert error <= errors(x, Clustering(start, 0.0, 0.0), zero) * (1 + 1e-9)
+    assert found.distortion == pytest.approx(error, rel=1e-8)
+
+
+@pytest.mark.parametrize("unit", [2.0**-320, 2.0**320])
+@pytest.mark.parametrize("limit", [10, 1000])
+def test_the_unit_of_the_numbers_does_not_matter(unit, limit):
+    x = torch.tensor(MEDIUM["heavy tailed"])
+    expected = kmeans_1d(x, 5, limit=limit)
+    found = kmeans_1d(x * unit, 5, limit=limit)
+    assert torch.equal(found.centers, expected.centers * unit)
+    assert found.distortion == expected.distortion * unit * unit
+    assert found.excess == expected.excess * unit * unit
+
+
 @pytest.mark.parametrize("n_zeros", [0, 20])
 @pytest.mark.parametrize(
     ("far", "near"), [([-1e8], [-200.0]), ([-1e9, 1e7, 1.1e7], [-200.0, 100.0, 150.0])]
