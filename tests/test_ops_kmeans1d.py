@@ -10,6 +10,7 @@ import torch
 from sklc.ops import kmeans1d as ops
 from sklc.ops import points, search
 from sklc.ops.kmeans1d import Clustering, kmeans_1d
+from sklc.ops.search import Search
 
 
 def remembered(oracle):
@@ -437,6 +438,37 @@ def test_the_unit_of_the_numbers_does_not_matter(unit, limit):
     assert torch.equal(found.centers, expected.centers * unit)
     assert found.distortion == expected.distortion * unit * unit
     assert found.excess == expected.excess * unit * unit
+
+
+@pytest.mark.parametrize("unit", [2.0**-320, 2.0**320])
+def test_the_unit_of_a_start_is_that_of_the_numbers(unit, monkeypatch):
+    x = torch.tensor(MEDIUM["heavy tailed"])
+    monkeypatch.setattr(ops, "EXACT_LIMIT", 0)
+    monkeypatch.setattr(Search, "best_of_grid", lambda *_: np.zeros(1))
+    start = torch.tensor([-3.0, -0.5, 2.0], dtype=torch.float64)
+    expected = kmeans_1d(x, 3, start=start)
+    found = kmeans_1d(x * unit, 3, start=start * unit)
+    assert len(expected.centers) == 3
+    assert torch.equal(found.centers, expected.centers * unit)
+
+
+@pytest.mark.parametrize("unit", [1e-200, 0.1, 1e200])
+@pytest.mark.parametrize("zero", [False, True])
+def test_no_more_values_than_centres_are_returned_as_they_are(unit, zero):
+    values = torch.tensor([-0.3, 0.1, 0.7], dtype=torch.float64) * unit
+    x = values[torch.arange(70) % 3]
+    found = kmeans_1d(x, 3 + zero, zero=zero)
+    assert torch.equal(found.centers, values)
+    assert found.distortion == found.excess == 0.0
+
+
+def test_where_no_gap_is_long_the_certificate_counts_the_rounding():
+    """Evenly spaced: one cluster of two, and the others of one point."""
+    n = 1000
+    x = torch.arange(float(n), dtype=torch.float64) + 0.1
+    found = kmeans_1d(x, n - 1)
+    assert found.distortion == pytest.approx(0.5)
+    assert 1e-13 * sum_of_squares(x) <= found.excess <= 1e-4
 
 
 @pytest.mark.parametrize("n_zeros", [0, 20])

@@ -11,12 +11,19 @@ from sklc.schemes import AdaptiveQuantization
 
 
 @pytest.fixture
-def alone(monkeypatch):
+def starts():
+    """Collect what the rows that are clustered one by one start from."""
+    return []
+
+
+@pytest.fixture
+def alone(starts, monkeypatch):
     """Count the rows that are clustered one by one."""
     seen = []
 
     def spy(row, k, start=None):
         seen.append(len(row))
+        starts.append(start)
         return kmeans_1d(row, k, start=start)
 
     monkeypatch.setattr(ops, "kmeans_1d", spy)
@@ -59,7 +66,7 @@ def test_fewer_clusters_than_asked_for_are_enough():
     assert len(centers[1]) == 3
 
 
-@pytest.mark.parametrize("outlier", [1e9, 1e30])
+@pytest.mark.parametrize("outlier", [1e9, -1e9, 1e30, -1e30])
 def test_rows_with_outliers_are_solved_alone(outlier, alone):
     rows = draw(8, 20)
     rows[3, 5] = outlier
@@ -67,6 +74,12 @@ def test_rows_with_outliers_are_solved_alone(outlier, alone):
     assert alone == [20]
     expected = kmeans_1d(rows[3], 4)
     assert torch.equal(found[3].centers, expected.centers)
+
+
+def test_two_rows_are_enough_to_be_solved_together(alone):
+    rows = draw(2, 50_000)
+    kmeans_rows(rows, 4)  # 2 n, the most that is called short
+    assert alone == []
 
 
 def test_numbers_whose_squares_overflow_are_solved_alone(alone):
@@ -77,13 +90,15 @@ def test_numbers_whose_squares_overflow_are_solved_alone(alone):
     assert torch.equal(found[1].centers, kmeans_1d(rows[1], 4).centers)
 
 
-def test_long_rows_are_solved_alone_from_their_starts(alone, monkeypatch):
+def test_long_rows_are_solved_alone_from_their_starts(alone, starts, monkeypatch):
     monkeypatch.setattr(ops, "_SHORT", 39)
     rows = draw(3, 20)
     kmeans_rows(rows[:, :19], 4)
     assert alone == []
-    kmeans_rows(rows, 4, starts=torch.zeros(3, 2))
+    given = torch.arange(6.0).reshape(3, 2)
+    kmeans_rows(rows, 4, starts=given)
     assert alone == [20, 20, 20]
+    torch.testing.assert_close(torch.stack(starts), given)
     kmeans_rows(rows[:1, :19], 4)
     assert alone[3:] == [19]  # one row alone has nothing to share
 

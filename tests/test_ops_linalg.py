@@ -169,6 +169,26 @@ def test_the_factors_are_balanced_and_orthogonal(name, dtype, device):
     torch.testing.assert_close(right @ right.T, expected, rtol=0, atol=atol)
 
 
+@everywhere
+@pytest.mark.parametrize("rank", [None, 0, 1, 2, 3, 4, 12])
+@pytest.mark.parametrize("name", ["wide", "tall", "one by one", "column"])
+def test_a_rank_that_is_known_changes_nothing(name, rank, device, place):
+    matrix = torch.tensor(MATRICES[name], dtype=torch.float32, device=device)
+    every, few = SVD(matrix), SVD(place(matrix), rank)
+    size = min(rank or 0, *matrix.shape)
+    assert len(few.values) >= size
+    torch.testing.assert_close(few.values[:size], every.values[:size])
+    a, b = (left @ right for left, right in (s.truncate(size) for s in (every, few)))
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+
+
+def test_few_vectors_are_found_alone():
+    """With less work: no other values than those asked for."""
+    matrix = torch.tensor(MATRICES["wide"], dtype=torch.float32)
+    assert len(SVD(matrix, 2).values) == 2
+    assert len(SVD(matrix, 3).values) == 12  # all are found as fast
+
+
 @pytest.mark.parametrize("dtype", PRECISION)
 def test_a_diagonal_matrix_is_its_own_decomposition(dtype):
     svd = SVD(torch.diag(torch.tensor([1.0, 9.0, 4.0], dtype=dtype)))
@@ -219,8 +239,9 @@ def test_the_ends_of_the_range_are_kept(dtype, size, wide):
     matrix = torch.full((4, 6), size, dtype=dtype)
     matrix[0] /= 2
     matrix = matrix if wide else matrix.T
-    svd = SVD(matrix)
-    left, right = svd.truncate(1)
-    torch.testing.assert_close(left @ right, matrix, rtol=0.02, atol=0.0)
-    expected = size * math.sqrt(6 * 3.25)
-    assert float(svd.values[0]) == pytest.approx(expected, rel=0.01)
+    for sign in 1, -1:
+        svd = SVD(sign * matrix)
+        left, right = svd.truncate(1)
+        torch.testing.assert_close(left @ right, sign * matrix, rtol=0.02, atol=0.0)
+        expected = size * math.sqrt(6 * 3.25)
+        assert float(svd.values[0]) == pytest.approx(expected, rel=0.01)
