@@ -91,7 +91,7 @@ BAD_WEIGHTS = [
     ),
     *[
         (
-            {"v": torch.ones(2, 2), "w": torch.tensor([[1.0, bad], [bad, 2.0]])},
+            {"v": torch.ones(2, 2), "w": torch.tensor([1.0, bad, 3.0, bad, 2.0])},
             ValueError,
             "weights['w'] has 2 NaN or infinite entries: the training has diverged or "
             "the model was damaged; try a lower learning rate.",

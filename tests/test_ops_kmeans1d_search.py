@@ -284,6 +284,20 @@ def test_costs_of_ranges_are_lower_bounds(step, k, zero, n_zeros, forward):
             assert bound <= expected[first : last + 1].min() + 1e-11
 
 
+def test_costs_are_those_of_whole_paths_from_either_end():
+    """What the points inside ranges cost counts once, and on the way to the start."""
+    x = np.repeat([-30.0, -15.0, -14.0, 0.0, 13.0, 16.0, 30.0], [4, 1, 1, 4, 1, 1, 4])
+    search = Search(points_of(x), 3, False, 0)
+    middle = [(4, 5), (6, 6)], [(10, 11), (12, 12)]
+    layers = layers_of(search, [(0, 0)], *middle, [(16, 16)])
+    assert all(cost[0] > 0 for cost in search.inside(layers)[1:3])
+    before, after = (search.costs(layers, forward)[0] for forward in (True, False))
+    least = before[-1][0]
+    assert least > 0
+    for to, on in zip(before, after, strict=True):
+        assert (to + on).min() == pytest.approx(least, rel=1e-12)
+
+
 def test_the_cost_of_layers_without_ranges_is_infinite():
     search = Search(points_of(X), 3, False, 0)
     layers = search.first_layers(10**6)

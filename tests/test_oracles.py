@@ -599,25 +599,27 @@ def test_a_pinned_zero_counts_among_the_values_of_an_index():
         assert (code.dense() - weights["w"]).abs().max() <= 1.0
 
 
+@pytest.mark.parametrize("zero", [False, True])
 @pytest.mark.parametrize("granularity", ["layer", "channel"])
-def test_the_last_codebook_is_where_the_next_begins(granularity, monkeypatch):
+def test_the_last_codebook_is_where_the_next_begins(granularity, zero, monkeypatch):
     starts = []
 
     def spy(row, k, *, start, **options):
         starts.append(start)
         return kmeans_1d(row, k, start=start, **options)
 
-    monkeypatch.setattr(kmeans_rows, "kmeans_1d", spy)
+    for module in kmeans_rows, quantization:
+        monkeypatch.setattr(module, "kmeans_1d", spy)
     monkeypatch.setattr(kmeans_rows, "_SHORT", -100)  # each alone
-    scheme = AdaptiveQuantization(k=2, granularity=granularity)
+    scheme = AdaptiveQuantization(k=2, granularity=granularity, zero=zero)
     weights = draw({"w": (3, 5)})
     theta = scheme.compress(weights, mu=1.0)
     rows = 3 if granularity == "channel" else 1
     assert starts == [None] * rows
     scheme.compress(weights, mu=1.0, theta=theta)
     assert torch.equal(torch.stack(starts[rows:]), theta["w"].codebook)
-    more = AdaptiveQuantization(k=1, granularity=granularity)
-    more.compress(weights, mu=1.0, theta=theta)  # two values are no start for one
+    fewer = AdaptiveQuantization(k=1, granularity=granularity, zero=zero)
+    fewer.compress(weights, mu=1.0, theta=theta)  # two values are no start for one
     assert starts[2 * rows :] == [None] * rows
 
 
