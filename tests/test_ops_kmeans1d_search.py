@@ -285,7 +285,7 @@ def test_costs_of_ranges_are_lower_bounds(step, k, zero, n_zeros, forward):
 
 
 def test_costs_are_those_of_whole_paths_from_either_end():
-    """What the points inside ranges cost counts once, and on the way to the start."""
+    """What the points inside a range cost counts once, whichever way one goes."""
     x = np.repeat([-30.0, -15.0, -14.0, 0.0, 13.0, 16.0, 30.0], [4, 1, 1, 4, 1, 1, 4])
     search = Search(points_of(x), 3, False, 0)
     middle = [(4, 5), (6, 6)], [(10, 11), (12, 12)]
