@@ -43,7 +43,7 @@ import torch
 from sklearn.cluster import KMeans
 
 from sklc.ops.kmeans1d import EXACT_LIMIT
-from sklc.ops.linalg import SVD
+from sklc.ops.svd import SVD
 from sklc.schemes import (
     AdaptiveQuantization,
     Additive,

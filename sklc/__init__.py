@@ -4,13 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sklc.compressor import LCCompressor
+    from sklc.estimator.compressor import LCCompressor
 
 __version__ = "0.1.0.dev0"
 
 __all__ = ["LCCompressor", "__version__"]
 
-_HOMES = {"LCCompressor": "sklc.compressor"}
+_HOMES = {"LCCompressor": "sklc.estimator.compressor"}
 _ROOMS = ("codes", "lstep", "metrics", "schemes", "testing")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from sklc.compressor import LCCompressor
+from sklc.estimator.compressor import LCCompressor
 
 
 def compression_ratio(estimator: Any, X: Any = None, y: Any = None) -> float:

@@ -15,8 +15,9 @@ from skorch.dataset import ValidSplit
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sklc import LCCompressor, checkpoint
+from sklc import LCCompressor
 from sklc.codes import pack
+from sklc.lc import checkpoint
 from sklc.lstep import NetLStep
 from sklc.schemes import AdaptiveQuantization, Additive, ConstraintL0Pruning, LowRank
 

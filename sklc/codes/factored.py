@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sklc.codes.base import Code
 from sklc.codes.streams import Floats, Stream
-from sklc.ops.linalg import fold
+from sklc.ops.tensors import tensorize
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class Factored(Code):
         Shape of the weight.
     conv_scheme : {"scheme_1", "scheme_2"}
         How a convolution is viewed as an (m, n) matrix, see
-        :func:`sklc.ops.linalg.unfold`.
+        :func:`sklc.ops.tensors.matricize`.
     """
 
     left: Tensor
@@ -40,7 +40,7 @@ class Factored(Code):
         return self.left.shape[1]
 
     def dense(self) -> Tensor:
-        return fold(self.left @ self.right, self.shape, self.conv_scheme)
+        return tensorize(self.left @ self.right, self.shape, self.conv_scheme)
 
     def streams(self) -> dict[str, Stream]:
         return {"left": Floats(self.left), "right": Floats(self.right)}

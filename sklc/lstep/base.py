@@ -8,8 +8,8 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from sklc.codes import Code
-from sklc.delegation import unfrozen
 from sklc.layers import LayerInfo
+from sklc.wrappers import unfrozen
 
 Projection = Callable[[dict[str, Code]], dict[str, Code]]
 

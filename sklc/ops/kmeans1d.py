@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklc.ops.arrays import computable
+from sklc.ops.backend import at_least_float32
 from sklc.ops.buckets import Buckets
 from sklc.ops.gaps import clustered, shortened
 from sklc.ops.monge import Floats
@@ -110,7 +110,7 @@ def kmeans_1d(
     limit. Memory: the sorted copy, two float64 for every 4 points for sums (as much as
     a float32 copy), and 100 bytes per cut position held.
     """
-    x = computable(x.detach().reshape(-1))
+    x = at_least_float32(x.detach().reshape(-1))
     n = len(x)
     n_zeros = 0 if max_nonzero is None else max(0, n - max_nonzero)
     exponent = _exponent(x)

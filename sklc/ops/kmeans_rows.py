@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklc.ops.arrays import computable
+from sklc.ops.backend import at_least_float32
 from sklc.ops.kmeans1d import PRECISE, Clustering, kmeans_1d
 from sklc.ops.monge import Floats, Ints, cheapest_sources
 from sklc.ops.search import ROUNDING
@@ -33,7 +33,7 @@ def kmeans_rows(rows: Tensor, k: int, starts: Tensor | None = None) -> list[Clus
     g, n = rows.shape
     found: list[Clustering | None] = [None] * g
     if g > 1 and (k - 2) * n <= _SHORT:
-        x = computable(rows.detach()).cpu().numpy().astype(np.float64)
+        x = at_least_float32(rows.detach()).cpu().numpy().astype(np.float64)
         each = max(1, _AT_ONCE // (n + 1))
         for first in range(0, g, each):
             part = np.sort(x[first : first + each], axis=1)

@@ -3,17 +3,17 @@
 import torch
 from torch import Tensor
 
-from sklc.ops.arrays import computable
+from sklc.ops.backend import at_least_float32
 from sklc.ops.sorting import count_below
 
 
 def nearest(row: Tensor, values: Tensor) -> Tensor:
     """Return the number of the nearest of increasing values, for every weight."""
-    values = computable(values)
+    values = at_least_float32(values)
     low, high = values[:-1], values[1:]
     # halves cannot overflow; the middle of neighbouring floats may round up to `high`
     middle = torch.minimum(low / 2 + high / 2, torch.nextafter(high, low))
-    return count_below(computable(row).contiguous(), middle)
+    return count_below(at_least_float32(row).contiguous(), middle)
 
 
 def nearest_or_zero(
@@ -27,7 +27,7 @@ def nearest_or_zero(
         ordered, order = torch.cat([values.new_zeros(1), values]).sort(stable=True)
         return order.int().index_select(0, nearest(row, ordered).int())
     low, high, skip_low, skip_high = zeros
-    row = computable(row)
+    row = at_least_float32(row)
     index = nearest(row, values).add_(1)
     index[(row >= low) & (row <= high)] = 0
     if low == high:

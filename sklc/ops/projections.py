@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklc.ops.arrays import accurate, array, computable
+from sklc.ops.backend import at_least_float32, numpy_view, sum_dtype
 from sklc.ops.sorting import kth_largest, pick, sort
 
 Floating = NDArray[np.floating[Any]]
@@ -40,8 +40,8 @@ def largest(rows: Tensor, k: int) -> Tensor:
         return torch.zeros_like(rows, dtype=torch.bool)
     if k == rows.shape[1]:
         return rows != 0
-    magnitude = abs(array(computable(rows)))
-    least = array(kth_largest(torch.as_tensor(magnitude), k))
+    magnitude = abs(numpy_view(at_least_float32(rows)))
+    least = numpy_view(kth_largest(torch.as_tensor(magnitude), k))
     found = magnitude >= least
     if not bool(least.all()):
         found &= magnitude > 0
@@ -75,7 +75,12 @@ def top(rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """
     dtype = torch.int32 if rows.numel() < 1 << 31 else torch.int64
     n = rows.shape[1]
-    if rows.is_cpu and len(rows) == 1 and n > _SAMPLED and computable(rows) is rows:
+    if (
+        rows.is_cpu
+        and len(rows) == 1
+        and n > _SAMPLED
+        and at_least_float32(rows) is rows
+    ):
         index = torch.empty(0, dtype=dtype).numpy()
         if (found := _top(rows.detach().numpy()[0], k, index.dtype)) is not None:
             return torch.from_numpy(found[0]), torch.from_numpy(found[1])
@@ -129,7 +134,7 @@ def l1_threshold(magnitude: Tensor, radius: float) -> float:
     ends at the left of the solution, and further steps move right until they stay.
     ``O(n)`` on random data, ``O(n^2)`` at worst.
     """
-    values = array(magnitude)
+    values = numpy_view(magnitude)
     total = _total(values)
     if total * (1 - 1e-15) <= radius:  # or but for the rounding of the sum
         return 0.0
@@ -199,11 +204,11 @@ def ternary_scale(rows: Tensor) -> Tensor:
     -----
     Exact, in ``O(n log n)``.
     """
-    rows = computable(rows).detach()
+    rows = at_least_float32(rows).detach()
     if rows.is_cpu:
         found = [_ternary_scale(row) for row in rows.numpy()]
         return torch.tensor(found, dtype=torch.float64).unsqueeze(1)
-    dtype = accurate(rows)
+    dtype = sum_dtype(rows)
     total = sort(rows.abs()).flip(1).cumsum(1, dtype=dtype)
     count = torch.arange(1, rows.shape[1] + 1, device=rows.device).to(dtype)
     best = (total / count.sqrt()).argmax(1, keepdim=True)

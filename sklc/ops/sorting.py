@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklc.ops.arrays import array, computable
+from sklc.ops.backend import at_least_float32, numpy_view
 
 _PIECE = 1 << 15  # numbers that stay in a cache
 _FEW = 32  # thresholds that are compared with, one after the other
@@ -18,7 +18,7 @@ _FEW = 32  # thresholds that are compared with, one after the other
 
 def sort(x: Tensor) -> Tensor:
     """Return a copy of `x`, each row (last axis) sorted in increasing order."""
-    x = computable(x)
+    x = at_least_float32(x)
     if x.is_cpu:
         return torch.from_numpy(np.sort(x.detach().numpy()))
     return x.sort(dim=-1).values
@@ -38,13 +38,13 @@ def kth_largest(x: Tensor, k: int) -> Tensor:
     """
     n = x.shape[-1]
     if x.is_cpu:
-        return torch.from_numpy(np.partition(array(x), n - k)[:, n - k, None])
+        return torch.from_numpy(np.partition(numpy_view(x), n - k)[:, n - k, None])
     return x.kthvalue(n - k + 1, dim=-1, keepdim=True).values
 
 
 def above(x: Tensor, threshold: float) -> Any:
     """Return the mask, of NumPy or torch, of the magnitudes above a threshold."""
-    return abs(array(x)) > min(threshold, torch.finfo(x.dtype).max)
+    return abs(numpy_view(x)) > min(threshold, torch.finfo(x.dtype).max)
 
 
 def pick(x: Tensor, mask: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

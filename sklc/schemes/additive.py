@@ -11,7 +11,7 @@ from torch import Tensor
 from sklc.checks import check_int, check_real
 from sklc.codes import Code, Sum, Theta, decompress
 from sklc.layers import Layers
-from sklc.ops.arrays import accurate
+from sklc.ops.backend import sum_dtype
 from sklc.schemes.base import Scheme, Weights
 from sklc.schemes.composition import Composition
 
@@ -152,11 +152,11 @@ class Additive(Composition):
             if isinstance(code, Sum)
         }
 
-    def _penalty(
+    def _cost(
         self, theta: Mapping[str, Code], weights: Weights | None, layers: Layers | None
     ) -> float:
         return sum(
-            scheme._penalty(_term(theta, name), weights, layers)
+            scheme._cost(_term(theta, name), weights, layers)
             for name, scheme in self.schemes
         )
 
@@ -176,7 +176,7 @@ class _Term:
             left[name].sub_(dense)
 
     def penalty(self, weights: Weights, layers: Layers | None) -> float:
-        return self.scheme._penalty(self.theta, weights, layers)
+        return self.scheme._cost(self.theta, weights, layers)
 
     def improve(
         self, left: dict[str, Tensor], mu: float, layers: Layers | None
@@ -225,5 +225,5 @@ def _fitting(scheme: Scheme, theta: Theta, weights: Weights) -> Theta:
 
 def _square(tensors: Any) -> float:
     """Return the sum of squares of tensors, in double precision where there is one."""
-    norms = (torch.linalg.vector_norm(x, dtype=accurate(x)) for x in tensors)
+    norms = (torch.linalg.vector_norm(x, dtype=sum_dtype(x)) for x in tensors)
     return sum(float(norm) ** 2 for norm in norms)

@@ -13,7 +13,7 @@ from sklc.checks import check_option
 from sklc.codes import Code, Theta, decompress
 from sklc.codes.base import descendants
 from sklc.layers import LayerInfo, Layers
-from sklc.ops.linalg import CONV_SCHEMES
+from sklc.ops.tensors import CONV_SCHEMES
 from sklc.schemes.validation import check_mu, check_weights
 
 Weights = Mapping[str, Tensor]
@@ -51,7 +51,7 @@ class Scheme(BaseEstimator, ABC):
     @property
     def has_cost(self) -> bool:
         """Whether Θ has a price, so that `mu` matters; otherwise a mere constraint."""
-        return type(self)._penalty is not Scheme._penalty
+        return type(self)._cost is not Scheme._cost
 
     @property
     def rescales_distortion(self) -> bool:
@@ -114,7 +114,7 @@ class Scheme(BaseEstimator, ABC):
         with torch.no_grad():
             if not self._feasible(theta):
                 return float("inf")
-            return self._penalty(theta, weights, layers)
+            return self._cost(theta, weights, layers)
 
     def project(self, theta: Mapping[str, Code]) -> Theta:
         """Return the nearest feasible Θ of the same structure.
@@ -163,7 +163,7 @@ class Scheme(BaseEstimator, ABC):
         """Return the nearest feasible Θ of the same structure as this one."""
         return self._solve(decompress(theta), 1.0, theta, None)
 
-    def _penalty(
+    def _cost(
         self,
         theta: Mapping[str, Code],
         weights: Weights | None,
@@ -259,7 +259,7 @@ class MatrixScheme(Scheme):
     """A scheme that sees each weight as a matrix.
 
     A subclass has a hyperparameter ``conv_scheme``, which says how convolutions become
-    matrices (see :func:`sklc.ops.linalg.unfold`), and writes :meth:`_compress`.
+    matrices (see :func:`sklc.ops.tensors.matricize`), and writes :meth:`_compress`.
     """
 
     conv_scheme: str = "scheme_1"

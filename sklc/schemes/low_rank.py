@@ -8,7 +8,8 @@ from torch import Tensor
 from sklc.checks import check_bool, check_count, check_option, check_real
 from sklc.codes import Code, Dense, Factored
 from sklc.layers import LayerInfo, Layers
-from sklc.ops.linalg import SVD, unfold
+from sklc.ops.svd import SVD
+from sklc.ops.tensors import matricize
 from sklc.schemes.base import MatrixScheme, Theta, Weights
 from sklc.schemes.validation import count
 
@@ -56,7 +57,7 @@ class LowRank(MatrixScheme):
         check_count(self, "rank")
 
     def _compress(self, weight: Tensor, mu: float, layer: LayerInfo | None) -> Code:
-        matrix = unfold(weight, self.conv_scheme)
+        matrix = matricize(weight, self.conv_scheme)
         full = min(matrix.shape)
         rank = count(self.rank, full)
         if rank == full:
@@ -67,7 +68,7 @@ class LowRank(MatrixScheme):
     def _feasible(self, theta: Mapping[str, Code]) -> bool:
         return all(
             rank_of(code, self.conv_scheme)
-            <= count(self.rank, min(unfold(code.dense(), self.conv_scheme).shape))
+            <= count(self.rank, min(matricize(code.dense(), self.conv_scheme).shape))
             for code in theta.values()
         )
 
@@ -139,7 +140,7 @@ class RankSelection(MatrixScheme):
         return self.normalize
 
     def _compress(self, weight: Tensor, mu: float, layer: LayerInfo | None) -> Code:
-        matrix = unfold(weight, self.conv_scheme)
+        matrix = matricize(weight, self.conv_scheme)
         svd = SVD(matrix)
         square = svd.values.square()
         error = torch.cat([square.flip(0).cumsum(0).flip(0), square.new_zeros(1)])
@@ -178,7 +179,7 @@ class RankSelection(MatrixScheme):
             )
             raise ValueError(msg)
 
-    def _penalty(
+    def _cost(
         self, theta: Mapping[str, Code], weights: Weights | None, layers: Layers | None
     ) -> float:
         self._check_known(theta, layers)
@@ -187,7 +188,7 @@ class RankSelection(MatrixScheme):
             raise ValueError(msg)
         total = 0.0
         for name, code in theta.items():
-            shape = unfold(code.dense(), self.conv_scheme).shape
+            shape = matricize(code.dense(), self.conv_scheme).shape
             rank = rank_of(code, self.conv_scheme)
             unit = 1.0
             if self.normalize and weights is not None:
@@ -200,7 +201,7 @@ def rank_of(code: Code, conv_scheme: str) -> int:
     """Return the rank of a code: that of its factors, or the numerical rank."""
     if isinstance(code, Factored) and code.conv_scheme == conv_scheme:
         return code.rank
-    matrix = unfold(code.dense(), conv_scheme)
+    matrix = matricize(code.dense(), conv_scheme)
     values = SVD(matrix).values
     tolerance = max(matrix.shape) * torch.finfo(matrix.dtype).eps
     return int((values > tolerance * values.max()).sum())

@@ -115,9 +115,9 @@ class Mixed(Composition):
             found |= scheme.project(own)
         return {name: found[name] for name in theta}
 
-    def _penalty(
+    def _cost(
         self, theta: Mapping[str, Code], weights: Weights | None, layers: Layers | None
     ) -> float:
         return sum(
-            scheme._penalty(own, weights, layers) for scheme, own in self._split(theta)
+            scheme._cost(own, weights, layers) for scheme, own in self._split(theta)
         )

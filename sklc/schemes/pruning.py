@@ -9,7 +9,7 @@ from torch import Tensor
 from sklc.checks import check_count, check_real
 from sklc.codes import Code, Sparse, decompress
 from sklc.layers import Layers
-from sklc.ops.arrays import array, computable
+from sklc.ops.backend import at_least_float32, numpy_view
 from sklc.ops.projections import l1_threshold, shrink, top
 from sklc.ops.sorting import above
 from sklc.schemes.base import VectorScheme, Weights
@@ -109,7 +109,7 @@ class ConstraintL1Pruning(VectorScheme):
         check_real(self, "kappa", 0.0)
 
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
-        magnitude = torch.as_tensor(abs(array(computable(rows))))
+        magnitude = torch.as_tensor(abs(numpy_view(at_least_float32(rows))))
         thresholds = [l1_threshold(row, float(self.kappa)) for row in magnitude]
         return _shrunk(rows, thresholds, float(self.kappa))
 
@@ -165,9 +165,11 @@ class PenaltyL0Pruning(VectorScheme):
 
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
         threshold = math.sqrt(2.0 * self.alpha / mu)
-        return Sparse.of(rows, torch.as_tensor(above(computable(rows), threshold)))
+        return Sparse.of(
+            rows, torch.as_tensor(above(at_least_float32(rows), threshold))
+        )
 
-    def _penalty(
+    def _cost(
         self, theta: Mapping[str, Code], weights: Weights | None, layers: Layers | None
     ) -> float:
         return self.alpha * sum(
@@ -212,7 +214,7 @@ class PenaltyL1Pruning(VectorScheme):
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
         return _shrunk(rows, [self.alpha / mu] * len(rows))
 
-    def _penalty(
+    def _cost(
         self, theta: Mapping[str, Code], weights: Weights | None, layers: Layers | None
     ) -> float:
         return self.alpha * sum(
@@ -224,9 +226,9 @@ class PenaltyL1Pruning(VectorScheme):
 def _shrunk(rows: Tensor, thresholds: list[float], radius: float = math.inf) -> Sparse:
     """Lower the magnitudes of each row by a threshold, down to zero."""
     keep = torch.empty(rows.shape, dtype=torch.bool, device=rows.device)
-    kept = array(keep)
+    kept = numpy_view(keep)
     for number, (row, threshold) in enumerate(
-        zip(computable(rows), thresholds, strict=True)
+        zip(at_least_float32(rows), thresholds, strict=True)
     ):
         kept[number] = above(row, threshold)
     code = Sparse.of(rows, keep)

@@ -9,7 +9,7 @@ from torch import Tensor
 from sklc.checks import check_bool, check_count, check_int
 from sklc.codes import Code, Quantized, Scaled
 from sklc.codes.base import index_dtype
-from sklc.ops.arrays import accurate, array, computable
+from sklc.ops.backend import at_least_float32, numpy_view, sum_dtype
 from sklc.ops.kmeans1d import Clustering, kmeans_1d
 from sklc.ops.kmeans_rows import kmeans_rows
 from sklc.ops.nearest import nearest, nearest_or_zero
@@ -144,7 +144,8 @@ class AdaptiveQuantization(VectorScheme):
                 numbers = nearest_or_zero(row, part, found[at].zeros)
             else:
                 numbers = nearest(row, part)
-            array(index)[at] = array(numbers)  # a view: this writes into the tensor
+            # a view: this writes into the tensor
+            numpy_view(index)[at] = numpy_view(numbers)
         # codebooks of channels have one length: the last value fills them up
         codebook = torch.stack([_filled(part, size) for part in values])
         return Quantized(codebook, index, self.zero)
@@ -188,7 +189,7 @@ class BinaryQuantization(VectorScheme):
 
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
         one = torch.ones(len(rows), dtype=torch.int8, device=rows.device)
-        index = _bytes(array(computable(rows)) >= 0)
+        index = _bytes(numpy_view(at_least_float32(rows)) >= 0)
         return _scaled(index, one, (-1.0, 1.0), rows)
 
     def _feasible_rows(self, rows: Tensor) -> bool:
@@ -229,8 +230,8 @@ class ScaledBinaryQuantization(VectorScheme):
         self.granularity = granularity
 
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
-        scale = rows.abs().mean(1, dtype=accurate(rows)).to(rows.dtype)
-        index = _bytes(array(computable(rows)) >= 0)
+        scale = rows.abs().mean(1, dtype=sum_dtype(rows)).to(rows.dtype)
+        index = _bytes(numpy_view(at_least_float32(rows)) >= 0)
         return _scaled(index, scale, (-1.0, 1.0), rows)
 
     def _feasible_rows(self, rows: Tensor) -> bool:
@@ -276,7 +277,10 @@ class ScaledTernaryQuantization(VectorScheme):
 
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
         scale = ternary_scale(rows).to(rows.dtype)
-        half, values = array(computable(scale / 2)), array(computable(rows))
+        half, values = (
+            numpy_view(at_least_float32(scale / 2)),
+            numpy_view(at_least_float32(rows)),
+        )
         index = _bytes(values > half)
         index += values >= -half
         return _scaled(index, scale.squeeze(1), (-1.0, 0.0, 1.0), rows)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sklc.checks import is_positive
-from sklc.ops.arrays import array, computable
+from sklc.ops.backend import at_least_float32, numpy_view
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -58,7 +58,7 @@ def check_weights(weights: Any) -> None:
 def _is_finite(weight: Tensor) -> bool:
     # a sum is the fastest test, but may itself overflow
     with np.errstate(over="ignore", invalid="ignore"):
-        total = float(array(computable(weight)).sum())
+        total = float(numpy_view(at_least_float32(weight)).sum())
     return math.isfinite(total) or bool(weight.isfinite().all())
 
 

@@ -1,0 +1,1 @@
+"""The learning-compression algorithm: its loop, and who consumes the iterates."""

@@ -1,0 +1,174 @@
+"""The learning-compression (LC) algorithm, as a generator of iterates.
+
+Stopping, history, the best iterate, checkpoints and schedules belong to whoever
+consumes the iterates: each holds all that the next one depends on, besides the learner.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sklc.codes import Code, decompress
+from sklc.lstep.base import Learner
+from sklc.schemes.base import Scheme
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Named tensors laid end to end in one flat vector.
+
+    The vector is of single precision at least, even if the tensors are not.
+    """
+
+    shapes: dict[str, torch.Size]
+    dtypes: dict[str, torch.dtype]
+
+    @classmethod
+    def of(cls, weights: Mapping[str, Tensor]) -> "Layout":
+        """Return the layout of these tensors."""
+        return cls(
+            {name: weight.shape for name, weight in weights.items()},
+            {name: weight.dtype for name, weight in weights.items()},
+        )
+
+    def flatten(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """Lay the tensors end to end; names outside of the layout are ignored."""
+        dtype = torch.float32
+        for own in self.dtypes.values():
+            dtype = torch.promote_types(dtype, own)
+        parts = [weights[name].detach().reshape(-1).to(dtype) for name in self.shapes]
+        return torch.cat(parts)
+
+    def split(self, vector: Tensor) -> dict[str, Tensor]:
+        """Return the tensors of a vector, in their own dtypes (views where equal)."""
+        parts = vector.split([shape.numel() for shape in self.shapes.values()])
+        return {
+            name: part.view(shape).to(self.dtypes[name])
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Iterate:
+    """The state of the LC algorithm after a step.
+
+    Attributes
+    ----------
+    step : int
+        0 is direct compression.
+    mu : float
+    weights : Tensor of shape (n,)
+        The compressible weights w, laid end to end.
+    multipliers : Tensor of shape (n,)
+        The Lagrange multipliers λ.
+    theta : dict of str to Code
+        The compressed weights Θ.
+    gap : float
+        ``||w - Δ(Θ)|| / ||w||``; the distance itself if all of w is zero.
+    """
+
+    step: int
+    mu: float
+    weights: Tensor
+    multipliers: Tensor
+    theta: dict[str, Code]
+    gap: float
+
+
+def direct_compression(learner: Learner, scheme: Scheme, mu: float) -> Iterate:
+    """Return step 0: the weights as they are, compressed.
+
+    Parameters
+    ----------
+    learner : Learner
+    scheme : Scheme
+    mu : float
+        The penalty parameter, which schemes with a cost compress by.
+
+    Returns
+    -------
+    Iterate
+        With multipliers of zero.
+    """
+    weights = learner.weights()
+    own = {name: weights[name].detach() for name in scheme.covers(weights)}
+    layout = Layout.of(own)
+    theta = scheme.compress(own, mu, layers=learner.layers())
+    w = layout.flatten(own)
+    gap = _relative(w - layout.flatten(decompress(theta)), w)
+    return Iterate(0, mu, w, torch.zeros_like(w), theta, gap)
+
+
+def learning_compression(
+    learner: Learner,
+    scheme: Scheme,
+    start: Iterate,
+    next_mu: Callable[[Iterate], float],
+    *,
+    multipliers: bool = True,
+) -> Iterator[Iterate]:
+    r"""Yield the iterates of the LC algorithm that follow `start`, without end.
+
+    Minimises the loss over compressed weights, and their cost if they have one,
+    :math:`\min_{w,\Theta} L(w) + \mathrm{cost}(\Theta)` subject to
+    :math:`w = \Delta(\Theta)`, by alternating
+
+    .. math::
+
+        \text{L step:}\quad w &= \arg\min_w L(w)
+            + \tfrac\mu2 \|w - \Delta(\Theta) - \lambda/\mu\|^2 \\
+        \text{C step:}\quad \Theta &= \arg\min_\Theta \mathrm{cost}(\Theta)
+            + \tfrac\mu2 \|w - \lambda/\mu - \Delta(\Theta)\|^2 \\
+        \lambda &\leftarrow \lambda - \mu\,(w - \Delta(\Theta))
+
+    while :math:`\mu` grows. Where the compression is discrete (a codebook, a support)
+    the problem is NP-hard in general and no method can promise its optimum; LC ends at
+    a feasible point that is good if `mu` grows slowly.
+
+    Parameters
+    ----------
+    learner : Learner
+        At the weights of `start`.
+    scheme : Scheme
+    start : Iterate
+        Such as :func:`direct_compression` returns, or a later one.
+    next_mu : callable
+        The penalty parameter of the next step, as a function of the last iterate.
+    multipliers : bool, default=True
+        Whether to estimate Lagrange multipliers (the augmented Lagrangian); without
+        them λ stays as it is (the quadratic penalty method, if that is zero).
+
+    Yields
+    ------
+    Iterate
+
+    References
+    ----------
+    M. A. Carreira-Perpinan, Model compression as constrained optimization, with
+    application to neural nets. Part I: general framework, arXiv:1707.01209, 2017.
+    """
+    weights = learner.weights()
+    layers = learner.layers()
+    layout = Layout.of({name: weights[name] for name in start.theta})
+    step, theta, lam = start.step, start.theta, start.multipliers
+    delta = layout.flatten(decompress(theta))
+    mu = next_mu(start)
+    while True:
+        step += 1
+        learner.learn(layout.split(delta + lam / mu), mu, step)
+        w = layout.flatten(learner.weights())
+        theta = scheme.compress(layout.split(w - lam / mu), mu, theta, layers)
+        delta = layout.flatten(decompress(theta))
+        if multipliers:
+            lam = lam - mu * (w - delta)
+        iterate = Iterate(step, mu, w, lam, theta, _relative(w - delta, w))
+        yield iterate
+        mu = next_mu(iterate)
+
+
+def _relative(difference: Tensor, reference: Tensor) -> float:
+    size = float(reference.norm())
+    distance = float(difference.norm())
+    return distance / size if size else distance

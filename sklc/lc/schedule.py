@@ -1,0 +1,87 @@
+"""How strong the pull towards the compressed weights is, and how it grows."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from sklc.codes import decompress
+from sklc.lc.loop import Iterate, direct_compression
+from sklc.lstep.base import Learner
+from sklc.schemes.base import Scheme
+
+# START and BALANCE come from trials on the nets of examples/lenet300.py and digits.py.
+# GROWTH is 1.1^40: with faster growth per step codes freeze before training has found
+# good ones. What they give is shown by examples/lenet300.py --schedule default.
+#: The first pull of a scheme with a constraint, as a fraction of the curvature.
+START = 0.15
+#: The last pull, in units of the first one of a scheme with a constraint.
+GROWTH = 45.0
+#: The first pull of a scheme with a cost, as a fraction of where it balances.
+BALANCE = 0.5
+
+
+def exponential(mu_init: float, mu_factor: float) -> Callable[[Iterate], float]:
+    """Return the schedule that begins with `mu_init` and grows by `mu_factor`."""
+    return lambda iterate: mu_init * mu_factor**iterate.step
+
+
+def listed(mus: Sequence[float]) -> Callable[[Iterate], float]:
+    """Return the schedule of the pulls of step 0, 1, ...; it stays at the last."""
+    return lambda iterate: mus[min(iterate.step + 1, len(mus) - 1)]
+
+
+def growth_factor(first: float, last: float, n_steps: int) -> float:
+    """Return what takes the pull from the first to the last in so many steps."""
+    return max(1.0, (last / first) ** (1 / max(n_steps, 1)))
+
+
+def automatic_mu(learner: Learner, scheme: Scheme) -> tuple[float, float]:
+    r"""Return a first and a last penalty parameter that suit loss and compression.
+
+    The pull must be weak at first, compared with the curvature of the loss: then
+    training decides where the weights go. In the end it must be strong, so that the
+    weights are where they can be represented. The curvature is measured along the way
+    to the compressed weights and along the way to zero,
+
+    .. math:: \kappa = \max_{v \in \{\Delta(\Theta), 0\}}
+              \frac{2\,(L(v) - L(w))}{\|w - v\|^2},
+
+    and the pull goes from 0.15 κ to 45 times that.
+
+    Schemes with a penalty compress as `mu` tells them: below
+    :math:`2\,\mathrm{cost}(w) / \|w\|^2` to keep all weights is worse than to keep
+    none. Their pull begins at half of that, if it is lower, so that what is not worth
+    its price has time to vanish.
+
+    Multiplying the loss (and the cost) by a constant multiplies all of it alike.
+    """
+    names = scheme.covers(learner.weights())
+    weights = {name: learner.weights()[name].detach().clone() for name in names}
+    loss, state = learner.loss(), learner.snapshot()
+
+    def square(tensors: Mapping[str, Tensor]) -> float:
+        return sum(float(tensor.double().square().sum()) for tensor in tensors.values())
+
+    def curvature(compressed: Mapping[str, Tensor]) -> float:
+        distance = square({name: w - compressed[name] for name, w in weights.items()})
+        learner.substitute(compressed)
+        rise = learner.loss() - loss
+        learner.restore(state)
+        found = 2 * rise / distance if distance > 0 else 0.0
+        return found if 0 < found < math.inf else 0.0
+
+    norm = square(weights)
+    to_zero = curvature({name: torch.zeros_like(w) for name, w in weights.items()})
+    rough = to_zero or 1.0
+    direct = direct_compression(learner, scheme, START * rough)
+    first = START * max(to_zero, curvature(decompress(direct.theta))) or START
+    last = GROWTH * first
+    if scheme.has_cost and norm > 0:
+        # so strong a pull pays every price: Θ keeps all of w
+        everything = direct_compression(learner, scheme, 1e9 * rough).theta
+        cost = scheme.cost(everything, weights, learner.layers())
+        if cost > 0:
+            first = min(first, BALANCE * 2 * cost / norm)
+    return first, last

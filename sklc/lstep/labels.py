@@ -1,0 +1,30 @@
+"""Labels and arrays, in the forms that scikit-learn and torch share."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.preprocessing import LabelEncoder
+from sklearn.utils.multiclass import check_classification_targets
+
+
+def writable(X: Any) -> Any:
+    """Return an array that torch may share: a copy of one that is read-only."""
+    return np.require(X, requirements="W") if isinstance(X, np.ndarray) else X
+
+
+def label_encoder(y: Any) -> LabelEncoder:
+    """Return what numbers the classes of a target, of which there are two or more."""
+    check_classification_targets(y)
+    encoder = LabelEncoder().fit(y)
+    if len(encoder.classes_) < 2:
+        msg = (
+            "A classifier needs two classes or more, but y has one class only: "
+            f"{shown(encoder.classes_[0])}."
+        )
+        raise ValueError(msg)
+    return encoder
+
+
+def shown(label: Any) -> str:
+    """Return a label as it would be typed in."""
+    return repr(label.item() if isinstance(label, np.generic) else label)

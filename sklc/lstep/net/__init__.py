@@ -1,0 +1,1 @@
+"""The L step of nets: stochastic optimisation by skorch."""

@@ -1,0 +1,113 @@
+"""Training of Θ itself: its degrees of freedom, with the structure fixed."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from torch import Tensor, nn
+
+from sklc.codes import Code, Theta, decompress, degrees_of_freedom
+from sklc.codes.theta import mapped, multiplicities, trainable
+from sklc.lstep.base import Projection
+
+
+class ThetaInTraining(Callback):
+    """A module whose compressed weights are Δ(Θ) at every forward pass.
+
+    As soon as a weight has a gradient, it is handed down to the degrees of freedom of
+    Θ, which the optimizer trains in its place. Where one of them stands for many
+    weights, its gradient is their mean and not their sum: the weights then move as far
+    as by a step of their own, projected on what the code can represent.
+
+    Parameters
+    ----------
+    module : Module
+    theta : dict of str to Code
+    project : callable or None
+        From Θ to the nearest feasible Θ of its structure, after each batch.
+
+    Attributes
+    ----------
+    theta : dict of str to Code
+        In training.
+    free : list of Tensor
+        Its degrees of freedom.
+    """
+
+    def __init__(
+        self, module: nn.Module, theta: Mapping[str, Code], project: Projection | None
+    ) -> None:
+        self.theta = trainable(theta)
+        self.project = project
+        self.free = degrees_of_freedom(self.theta)
+        self._module = module
+        self._weights = {name: module.get_parameter(name) for name in theta}
+        self._changed = True
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Keep hooks in the module and its weights, for a while.
+
+        Raises
+        ------
+        RuntimeError
+            If no gradients came.
+        """
+        trained = [name for name, w in self._weights.items() if w.requires_grad]
+        waiting = set(trained)
+
+        def receive(name: str, weight: Tensor) -> None:
+            waiting.discard(name)
+            gradient, weight.grad = weight.grad, None
+            with torch.enable_grad():
+                dense = self.theta[name].dense()
+            if dense.requires_grad:
+                dense.backward(gradient)
+            self._changed = True
+
+        with ExitStack() as hooks:
+
+            def hook(handle: Any) -> None:
+                hooks.callback(handle.remove)
+
+            hook(self._module.register_forward_pre_hook(self._substitute))
+            for tensor, number in multiplicities(self.theta):
+                share = number.clamp(min=1)
+                hook(tensor.register_hook(share.reciprocal().mul))
+            for name in trained:
+                weight = self._weights[name]
+                weight.grad = None  # of the last L step
+                hook(weight.register_post_accumulate_grad_hook(partial(receive, name)))
+            yield
+        if trained and len(waiting) == len(trained):
+            msg = (
+                "The net cannot be fine-tuned: no gradients reached the compressed "
+                "weights. Its training step must call backward() on a loss of the "
+                "module; or leave finetune_epochs at 0."
+            )
+            raise RuntimeError(msg)
+
+    @torch.no_grad()
+    def _substitute(self, *_: Any) -> None:
+        """Put Δ(Θ) into the module, unless it is there already."""
+        if self._changed:
+            for name, dense in decompress(self.theta).items():
+                self._weights[name].copy_(dense)
+            self._changed = False
+
+    def on_batch_end(self, net: NeuralNet, training: bool, **kwargs: Any) -> None:
+        if self.project is None or not training:
+            return
+        with torch.no_grad():
+            projected = degrees_of_freedom(self.project(self.theta))
+            for tensor, new in zip(self.free, projected, strict=True):
+                tensor.copy_(new)
+        self._changed = True
+
+    def result(self) -> Theta:
+        """Return Θ as it was trained."""
+        return mapped(self.theta, Tensor.detach)

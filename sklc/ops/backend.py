@@ -1,0 +1,26 @@
+"""Tensors as the kernels want them: the dtype to compute in, and NumPy's view."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return `x` in a dtype that kernels know: float32 for half precision, or as is."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def sum_dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype to sum `x` in: double precision where its device has that."""
+    return torch.float32 if x.device.type == "mps" else torch.float64
+
+
+def numpy_view(x: Tensor) -> Any:
+    """Return a CPU tensor as a NumPy array on its memory, and any other as it is.
+
+    Code for one is code for both where they share operators. NumPy's stay in one
+    thread: waking others, and waiting for them where the machine is busy, takes longer
+    than they save.
+    """
+    return x.detach().numpy() if x.is_cpu else x

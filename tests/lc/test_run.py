@@ -1,0 +1,301 @@
+"""How a run ends: whatever ends it, what it reached is kept."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from nets import classifier, compressor, data
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from skorch.callbacks import Callback
+from torch import nn
+
+from sklc.codes import decompress
+from sklc.exceptions import DivergenceError
+from sklc.lc.record import Record
+from sklc.lc.run import Run
+from sklc.lstep import NetLStep
+from sklc.schemes import AdaptiveQuantization, PenaltyL0Pruning
+
+pytestmark = pytest.mark.filterwarnings("ignore:The LC steps did not improve")
+
+
+class Raises(Callback):
+    """Raise an error in an epoch; those of the reference are the first three."""
+
+    def __init__(self, error, epoch):
+        self.error = error
+        self.epoch = epoch
+
+    def on_batch_end(self, net, **kwargs):
+        if len(net.history) == self.epoch:
+            raise self.error
+
+
+def failing(error, epoch, **options):
+    net = classifier(callbacks=[Raises(error, epoch)], iterator_train__shuffle=True)
+    return compressor(net, **options)
+
+
+def usual(**options):
+    """Return a run that nothing ends."""
+    return failing(None, 0, **options).fit(*data())
+
+
+def assert_holds(lc, whole, n_iter):
+    """Whether a compressor holds what a run of fewer steps finds."""
+    shorter = usual(max_iter=n_iter, l_step=NetLStep(epochs=1))
+    assert lc.n_iter_ == n_iter
+    assert len(lc.history_) == n_iter + 1
+    assert lc.best_step_ == shorter.best_step_
+    assert [e["loss"] for e in lc.history_] == [
+        e["loss"] for e in whole.history_[: n_iter + 1]
+    ]
+    assert lc.reference_loss_ == whole.reference_loss_
+    assert lc.nbits_ == shorter.nbits_
+    assert np.array_equal(lc.predict_proba(data()[0]), shorter.predict_proba(data()[0]))
+    for name, dense in decompress(lc.theta_).items():
+        assert torch.equal(lc.estimator_.module_.get_parameter(name), dense)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_an_interrupt_leaves_the_best_iterate(step):
+    lc = failing(KeyboardInterrupt, 3 + step)
+    with pytest.warns(
+        UserWarning,
+        match=rf"^Interrupted after {step - 1} of 3 LC steps: the result is the "
+        r"iterate of step \d\.$",
+    ) as record:
+        assert lc.fit(*data()) is lc
+    told = [w for w in record if "Interrupted" in str(w.message)]
+    assert [warning.filename for warning in told] == [__file__]
+    assert f"of step {lc.best_step_}." in str(told[0].message)
+    assert lc.termination_condition_ == "interrupted"
+    assert_holds(lc, usual(), step - 1)
+
+
+def test_an_interrupt_of_fine_tuning_leaves_the_best_iterate():
+    lc = failing(KeyboardInterrupt, 3 + 3 + 2, finetune_epochs=4)
+    with pytest.warns(UserWarning, match="Interrupted after 3 of 3 LC steps"):
+        lc.fit(*data())
+    assert lc.termination_condition_ == "interrupted"
+    assert_holds(lc, usual(), 3)
+
+
+def test_an_interrupt_before_anything_is_raised_again():
+    lc = failing(KeyboardInterrupt, 2)
+    with pytest.raises(KeyboardInterrupt):
+        lc.fit(*data())
+    with pytest.raises(NotFittedError):
+        lc.predict(data()[0])
+
+
+def test_an_interrupt_of_the_first_measurement_is_raised_again(monkeypatch):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    lc = compressor(classifier().fit(*data()).module_)
+    monkeypatch.setattr("sklc.lstep.net.learner.NetLearner.snapshot", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lc.fit(*data())
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), MemoryError(), SystemExit(1)])
+def test_any_other_error_is_raised_and_leaves_the_best_iterate(error):
+    lc = failing(error, 3 + 3)
+    with pytest.raises(type(error)) as caught:
+        lc.fit(*data())
+    assert caught.value.args == error.args
+    assert lc.termination_condition_ == "failed"
+    assert_holds(lc, usual(), 2)
+
+
+def test_an_error_of_fine_tuning_fails_too():
+    lc = failing(OSError, 3 + 3 + 2, finetune_epochs=4)
+    with pytest.raises(OSError):
+        lc.fit(*data())
+    assert lc.termination_condition_ == "failed"
+    assert_holds(lc, usual(), 3)
+
+
+def test_an_error_of_the_reference_leaves_nothing():
+    lc = failing(OSError, 1)
+    with pytest.raises(OSError):
+        lc.fit(*data())
+    assert not hasattr(lc, "theta_")
+
+
+def test_an_error_of_the_scheme_leaves_the_best_iterate():
+    class Fails(AdaptiveQuantization):
+        def _solve(self, weights, mu, theta, layers):
+            if theta and mu > 0.015:  # of the second step
+                raise ZeroDivisionError
+            return super()._solve(weights, mu, theta, layers)
+
+    lc = compressor(scheme=Fails(k=2))
+    with pytest.raises(ZeroDivisionError):
+        lc.fit(*data())
+    assert (lc.n_iter_, lc.termination_condition_) == (1, "failed")
+    assert lc.predict(data()[0]).shape == (40,)
+
+
+class Explodes(Callback):
+    def __init__(self, epoch, value=float("nan")):
+        self.epoch = epoch
+        self.value = value
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == self.epoch:
+            with torch.no_grad():
+                next(net.module_.parameters()).view(-1)[0] = self.value
+
+
+ADVICE = (
+    r"Lower the learning rate \(lr\), clip gradients "
+    r"\(skorch\.callbacks\.GradientNormClipping\), or let mu begin lower or grow more "
+    r"slowly \(mu_init, mu_factor\)\.$"
+)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_diverging_step_is_told_with_its_mu_and_rate(value):
+    net = classifier(callbacks=[Explodes(3 + 3, value)])
+    lc = compressor(net, l_step=NetLStep(epochs=1, lr_decay=0.5))
+    with pytest.raises(
+        DivergenceError,
+        match=r"^L step 3 with mu=0\.04, lr=0\.025, diverged: a weight is not finite\. "
+        + ADVICE,
+    ):
+        lc.fit(*data())
+    assert lc.termination_condition_ == "diverged"
+    assert lc.n_iter_ == 2
+    assert len(lc.history_) == 3
+    assert all(w.isfinite().all() for w in lc.estimator_.module_.parameters())
+    loss = lc.history_[lc.best_step_]["loss"]
+    assert loss == min(entry["loss"] for entry in lc.history_)
+
+
+def test_a_loss_that_is_not_finite_is_told():
+    class Overflows(nn.CrossEntropyLoss):
+        def forward(self, output, target):
+            loss = super().forward(output, target)
+            number = next(counter)
+            return loss if number < 3 * 4 + 1 else loss + float("inf")
+
+    counter = itertools.count()
+    net = classifier(criterion=Overflows)
+    with pytest.raises(DivergenceError, match="diverged: the loss is inf"):
+        compressor(net).fit(*data())
+
+
+def test_a_diverging_reference_is_told():
+    lc = compressor(classifier(callbacks=[Explodes(2)]))
+    with pytest.raises(
+        DivergenceError,
+        match=r"^Training the reference diverged: a weight is not finite\. " + ADVICE,
+    ):
+        lc.fit(*data())
+    assert not hasattr(lc, "theta_")
+
+
+def test_diverging_fine_tuning_is_told():
+    class ExplodesBias(Explodes):
+        def on_epoch_end(self, net, **kwargs):
+            if len(net.history) == self.epoch:
+                with torch.no_grad():
+                    net.module_[0].bias[0] = self.value
+
+    net = classifier(callbacks=[ExplodesBias(3 + 3 + 2)])
+    lc = compressor(net, finetune_epochs=3)
+    with pytest.raises(DivergenceError, match=r"^Fine-tuning diverged: a weight is"):
+        lc.fit(*data())
+    assert lc.termination_condition_ == "diverged"
+    assert len(lc.history_) == 4
+    assert all(w.isfinite().all() for w in lc.estimator_.module_.parameters())
+
+
+def test_a_later_fit_begins_anew():
+    lc = failing(KeyboardInterrupt, 3 + 2)
+    with pytest.warns(UserWarning, match="Interrupted"):
+        lc.fit(*data())
+    lc.set_params(estimator=classifier()).fit(*data())
+    assert lc.termination_condition_ == "max_iter"
+    assert len(lc.history_) == 4
+
+
+def stuck():
+    """Return a trained net that will not learn any more."""
+    net = classifier(max_epochs=30).fit(*data())
+    return FrozenEstimator(net.set_params(lr=1e-12))
+
+
+def test_a_useless_run_is_told():
+    lc = compressor(stuck(), multipliers=False)
+    with pytest.warns(
+        UserWarning,
+        match=r"^The LC steps did not improve on direct compression: loss \+ cost is "
+        r"\S+ at the step kept and \S+ without any\. Train longer in each \(epochs\), "
+        r"begin with a smaller mu_init, or check the learning rate\.$",
+    ) as record:
+        lc.fit(*data())
+    assert [warning.filename for warning in record] == [__file__]
+
+
+@pytest.mark.filterwarnings("error")
+def test_direct_compression_is_not_called_useless():
+    compressor(stuck(), max_iter=0).fit(*data())
+
+
+def test_useless_fine_tuning_is_told_as_such():
+    lc = compressor(stuck(), max_iter=0, finetune_epochs=1)
+    with pytest.warns(
+        UserWarning,
+        match=r"^Fine-tuning did not improve on direct compression: loss \+ cost is "
+        r"\S+ at the step kept and \S+ without any\. Train longer \(finetune_epochs\)"
+        r", or check the learning rate\.$",
+    ):
+        lc.fit(*data())
+
+
+def test_the_sizes_are_those_of_the_result():
+    """Of a penalty, each step has a size of its own."""
+    lc = compressor(
+        classifier(), PenaltyL0Pruning(alpha=1e-3), keep="last", finetune_epochs=1
+    ).fit(*data())
+    kept = lc.history_[lc.best_step_]
+    biases = 4 + 3
+    assert lc.nbits_ == kept["nbits"] + 32 * biases
+    assert lc.compression_ratio_ == 32 * (20 + 12 + biases) / lc.nbits_
+
+
+def test_a_nan_of_the_loss_is_never_the_best():
+    class Learner:
+        def layers(self):
+            return {}
+
+        def loss(self):
+            return float("nan")
+
+        def snapshot(self):
+            return {}
+
+    record = Record(AdaptiveQuantization(), Learner(), "best")
+    assert record._measure(0, 1.0, 0.0, {}, {}).objective == (float("inf"), 0)
+
+
+def test_a_run_that_did_not_begin_has_failed():
+    settings = dict.fromkeys(
+        [
+            "mu_init",
+            "mu_factor",
+            "max_iter",
+            "tol",
+            "keep",
+            "multipliers",
+            "finetune_epochs",
+            "checkpoint",
+            "verbose",
+        ]
+    )
+    assert Run(None, None, **settings).termination == "failed"
