@@ -21,17 +21,17 @@ X, Y = map(torch.as_tensor, data())
 def loop(add):
     """Return a training loop of twenty steps, pulled by `add` in either form."""
 
-    def train(module, penalty, step, X, y):
+    def train(module, pull, step, X, y):
         assert module.training
         optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
         for _ in range(20):
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(module(X), y)
             if add == "loss":
-                loss = loss + penalty()
+                loss = loss + pull()
             loss.backward()
             if add == "gradients":
-                penalty.add_to_gradients()
+                pull.add_to_gradients()
             optimizer.step()
 
     return train
@@ -71,9 +71,9 @@ def test_both_forms_of_the_penalty_give_the_same():
 def test_the_function_gets_what_fit_got_and_counts_its_steps():
     calls = []
 
-    def train(module, penalty, step, *data):
-        penalty()
-        calls.append((module, penalty.mu, step, data))
+    def train(module, pull, step, *data):
+        pull()
+        calls.append((module, pull.mu, step, data))
 
     lc = fitted(train, max_iter=3, mu_factor=1.2)
     modules, mus, steps, given = zip(*calls, strict=True)
@@ -94,8 +94,8 @@ def test_a_net_is_trained_first_as_it_says():
 
 
 def fitted_net(net, **options):
-    def train(module, penalty, step, X, y):
-        loop("loss")(module, penalty, step, torch.as_tensor(X), torch.as_tensor(y))
+    def train(module, pull, step, X, y):
+        loop("loss")(module, pull, step, torch.as_tensor(X), torch.as_tensor(y))
 
     return compressor(net, l_step=train, **options).fit(*data())
 
@@ -124,14 +124,14 @@ def test_forgetting_the_penalty_is_an_error():
     with pytest.raises(
         RuntimeError,
         match=r"did not feel the pull of L step 1: .* nor \(a function passed as "
-        r"l_step\) the penalty\. Use one of them",
+        r"l_step\) the pull\. Use one of them",
     ):
         fitted(loop("forgotten"))
 
 
 def test_a_diverging_function_is_an_error():
-    def train(module, penalty, step, X, y):
-        penalty.add_to_gradients()
+    def train(module, pull, step, X, y):
+        pull.add_to_gradients()
         with torch.no_grad():
             module[0].weight.fill_(float("nan"))
 
