@@ -45,7 +45,10 @@ class Sparse(Code):
         return zeros.index_put((self.index.long(),), self.values).view(self.shape)
 
     def streams(self) -> dict[str, Stream]:
-        return {"values": Floats(self.values), "index": Positions(self.index)}
+        return {
+            "values": Floats(self.values),
+            "index": Positions(self.index, self.shape.numel()),
+        }
 
     def split(self, shapes: Sequence[torch.Size]) -> list[Self]:
         if len(shapes) == 1:

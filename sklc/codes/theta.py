@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklc.codes import streams
+from sklc.codes import dtypes, streams
 from sklc.codes.base import Code, descendants
 
 #: Compressed weights: a code for each, by name.
@@ -22,12 +22,34 @@ def decompress(theta: Mapping[str, Code]) -> dict[str, Tensor]:
 
 def nbits(theta: Mapping[str, Code]) -> int:
     """Return the bits of Θ, before entropy coding; shared tensors count once."""
-    distinct = {
-        id(stream.tensor): stream
-        for code in theta.values()
-        for stream in code.streams().values()
-    }
-    return sum(stream.nbits for stream in distinct.values())
+    return sum(nbits_by_weight(theta).values())
+
+
+def nbits_by_weight(theta: Mapping[str, Code]) -> dict[str, int]:
+    """Return the bits of each weight in Θ, before entropy coding, by its name.
+
+    A tensor that several share counts for the first of them. All that depends on the
+    values of tensors leaves their device at once.
+    """
+    sizes = dict.fromkeys(theta, 0)
+    waiting: list[tuple[str, Tensor]] = []
+    counted: set[int] = set()
+    for name, code in theta.items():
+        for stream in code.streams().values():
+            if id(stream.tensor) in counted:
+                continue
+            counted.add(id(stream.tensor))
+            size = stream.nbits
+            if isinstance(size, Tensor):
+                waiting.append((name, size))
+            else:
+                sizes[name] += size
+    if waiting:
+        device = waiting[0][1].device
+        found = torch.stack([size.to(device) for _, size in waiting]).tolist()
+        for (name, _), size in zip(waiting, found, strict=True):
+            sizes[name] += size
+    return sizes
 
 
 def to(theta: Mapping[str, Code], device: str | torch.device) -> Theta:
@@ -118,7 +140,7 @@ def _describe(code: Code, name: str, store: Any) -> dict[str, Any]:
             stream = store(f"{name}.{field.name}", own[field.name])
             entry[field.name] = {"stream": stream}
         elif isinstance(value, Tensor):  # fixed, and so small that it is a setting
-            dtype = str(value.dtype).removeprefix("torch.")
+            dtype = dtypes.name_of(value.dtype)
             entry[field.name] = {"tensor": value.tolist(), "dtype": dtype}
         elif isinstance(value, dict):
             entry[field.name] = {
@@ -161,7 +183,7 @@ def _field(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         case {"stream": name}:
             return tensors[name]
         case {"tensor": content, "dtype": dtype}:
-            return torch.tensor(content, dtype=getattr(torch, dtype))
+            return torch.tensor(content, dtype=dtypes.dtype_of(dtype))
         case {"codes": parts}:
             return {name: _rebuild(part, tensors) for name, part in parts.items()}
         case list():
