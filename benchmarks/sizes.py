@@ -121,7 +121,8 @@ def main() -> int:
         f"{'bits/w':>10}{'memory':>9}{'bar':>6}"
     )
     weights = weights_of(options.size)
-    return int(not all([measure(name, weights) for name in options.schemes]))
+    passed = [measure(name, weights) for name in options.schemes]
+    return int(not all(passed))
 
 
 if __name__ == "__main__":

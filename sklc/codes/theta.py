@@ -175,7 +175,8 @@ def _rebuild(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Code:
     settings = {
         name: _field(value, tensors) for name, value in entry.items() if name != "kind"
     }
-    return kinds[entry["kind"]](**settings)
+    code: Code = kinds[entry["kind"]](**settings)
+    return code
 
 
 def _field(value: Any, tensors: Mapping[str, Tensor]) -> Any:

@@ -27,7 +27,7 @@ MASK = 0  # as the width of a layout
 _WIDTHS = range(1, 33)
 _SPARSE = 8  # gaps are for fewer than one place kept in so many
 _BINS = 1 << 12  # gaps below are counted, all others listed: at most n / _BINS
-_PIECE = 1 << 20  # places numbered at a time
+_PIECE = 1 << 22  # places numbered at a time
 
 
 def nbits(positions: Tensor, n: int) -> int | Tensor:
@@ -46,7 +46,8 @@ def nbits(positions: Tensor, n: int) -> int | Tensor:
         A number for positions on a CPU, and a scalar on any other device.
     """
     if not positions.is_cpu and _sparse(len(positions), n):
-        return _sizes(_gaps(positions), len(positions), n).amin()
+        smallest: Tensor = _sizes(_gaps(positions), len(positions), n).amin()
+        return smallest
     width, symbols = layout(positions, n)
     return symbols * max(width, 1)
 
@@ -140,7 +141,8 @@ def unpack(
         return _places(unpack_mask(packed, width, symbols, symbols), dtype)
     numbers = bits.unpack(packed, width, symbols)
     ends = numbers < 2**width - 1
-    return (np.cumsum(numbers + ends)[ends] - 1).astype(dtype)
+    positions: bits.Integers = np.cumsum(numbers + ends)[ends] - 1
+    return positions.astype(dtype, copy=False)
 
 
 def unpack_mask(packed: Bytes, width: int, symbols: int, n: int) -> Mask:
@@ -181,10 +183,9 @@ def _sizes(gaps: Any, kept: Any, n: int) -> Any:
 
     The gaps are numbers of NumPy or torch; zeros may follow those of the places kept.
     """
+    widths: Any = np.array(_WIDTHS)
     if isinstance(gaps, Tensor):
-        widths = torch.tensor(_WIDTHS, device=gaps.device)
-    else:
-        widths = np.array(_WIDTHS)
+        widths = torch.arange(_WIDTHS.start, _WIDTHS.stop, device=gaps.device)
     escape = 2**widths - 1
     if len(gaps) <= _BINS:
         escapes = _escapes(gaps, 1, escape)
@@ -201,18 +202,14 @@ def _escapes(gaps: Any, counts: Any, escape: Any) -> Any:
 
 def _counted(gaps: Any, n: int) -> tuple[Any, Any, Any]:
     """Return all gaps below a limit, those above, and how often the first occur."""
-    if isinstance(gaps, Tensor):
-        small = torch.arange(_BINS, device=gaps.device)
-        counts = small.new_zeros(_BINS + 1)
-        bins = gaps.clamp(max=_BINS).long()
-        counts.scatter_add_(0, bins, torch.ones_like(bins))
-        large = gaps.topk(min(n // _BINS, len(gaps)), sorted=False).values
-        large = torch.where(large < _BINS, 0, large)
-    else:
-        small = np.arange(_BINS)
+    if not isinstance(gaps, Tensor):
         counts = np.bincount(np.minimum(gaps, _BINS), minlength=_BINS + 1)
-        large = gaps[gaps >= _BINS]
-    return small, large, counts[:-1]
+        return np.arange(_BINS), gaps[gaps >= _BINS], counts[:-1]
+    small = torch.arange(_BINS, device=gaps.device)
+    bins = gaps.clamp(max=_BINS).long()
+    found = small.new_zeros(_BINS + 1).scatter_add_(0, bins, torch.ones_like(bins))
+    large = gaps.topk(min(n // _BINS, len(gaps)), sorted=False).values
+    return small, torch.where(large < _BINS, 0, large), found[:-1]
 
 
 def _first_places(mask: Tensor, size: int) -> Tensor:
