@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sklc.codes import dtypes, streams
 from sklc.codes.base import Code, descendants
+from sklc.ops.backend import numbers
 
 #: Compressed weights: a code for each, by name.
 Theta = dict[str, Code]
@@ -31,25 +32,19 @@ def nbits_by_weight(theta: Mapping[str, Code]) -> dict[str, int]:
     A tensor that several share counts for the first of them. All that depends on the
     values of tensors leaves their device at once.
     """
-    sizes = dict.fromkeys(theta, 0)
-    waiting: list[tuple[str, Tensor]] = []
+    owners: list[str] = []
+    sizes: list[int | Tensor] = []
     counted: set[int] = set()
     for name, code in theta.items():
         for stream in code.streams().values():
-            if id(stream.tensor) in counted:
-                continue
-            counted.add(id(stream.tensor))
-            size = stream.nbits
-            if isinstance(size, Tensor):
-                waiting.append((name, size))
-            else:
-                sizes[name] += size
-    if waiting:
-        device = waiting[0][1].device
-        found = torch.stack([size.to(device) for _, size in waiting]).tolist()
-        for (name, _), size in zip(waiting, found, strict=True):
-            sizes[name] += size
-    return sizes
+            if id(stream.tensor) not in counted:
+                counted.add(id(stream.tensor))
+                owners.append(name)
+                sizes.append(stream.nbits)
+    found = dict.fromkeys(theta, 0)
+    for name, size in zip(owners, numbers(sizes), strict=True):
+        found[name] += size
+    return found
 
 
 def to(theta: Mapping[str, Code], device: str | torch.device) -> Theta:
