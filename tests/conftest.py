@@ -12,7 +12,7 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")  # a check of scikit-learn wants i
 import numpy as np
 import pytest
 import torch
-from elsewhere import ELSEWHERE, Visible, is_elsewhere
+from elsewhere import ELSEWHERE, Visible
 
 DEVICES = ["cpu", ELSEWHERE, *(["cuda"] if torch.cuda.is_available() else [])]
 
@@ -28,7 +28,7 @@ def seed():
 @pytest.fixture(params=DEVICES)
 def device(request):
     """Return a device; the one that the CPU plays exists while this lasts."""
-    with Visible() if is_elsewhere(request.param) else nullcontext():
+    with Visible() if request.param == ELSEWHERE else nullcontext():
         yield request.param
 
 
