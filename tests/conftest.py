@@ -2,6 +2,7 @@
 
 import os
 import random
+from contextlib import nullcontext
 
 # tensors are tiny here: threads would only wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -11,8 +12,9 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")  # a check of scikit-learn wants i
 import numpy as np
 import pytest
 import torch
+from elsewhere import ELSEWHERE, Visible
 
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+DEVICES = ["cpu", ELSEWHERE, *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 @pytest.fixture(autouse=True)
@@ -25,4 +27,13 @@ def seed():
 
 @pytest.fixture(params=DEVICES)
 def device(request):
-    return request.param
+    """Return a device; the one that the CPU plays exists while this lasts."""
+    with Visible() if request.param == ELSEWHERE else nullcontext():
+        yield request.param
+
+
+@pytest.fixture
+def elsewhere():
+    """Return the device that the CPU plays."""
+    with Visible():
+        yield ELSEWHERE

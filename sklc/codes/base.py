@@ -86,7 +86,7 @@ def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
 
 def descendants(kind: Any) -> list[Any]:
     """Return all subclasses of a class, theirs included."""
-    children = kind.__subclasses__()
+    children: list[Any] = kind.__subclasses__()
     return children + [below for child in children for below in descendants(child)]
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sklc.codes.base import Code
+from sklc.codes.dtypes import dtype_of
 from sklc.codes.streams import Floats, Indices, Stream
 
 
@@ -92,7 +93,7 @@ class Scaled(Code):
         return self.index.shape
 
     def dense(self) -> Tensor:
-        dtype = getattr(torch, self.dtype)
+        dtype = dtype_of(self.dtype)
         levels = torch.tensor(self.levels, dtype=dtype, device=self.index.device)
         return _look_up(self.scale.to(dtype).unsqueeze(1) * levels, self.index)
 

@@ -32,9 +32,35 @@ class Sparse(Code):
     @classmethod
     def of(cls, weight: Tensor, keep: Tensor) -> Self:
         """Keep the entries of `weight` where the mask `keep` of its shape is true."""
-        dtype = torch.int32 if weight.numel() < 1 << 31 else torch.int64
+        dtype = _index_dtype(weight)
         values, index = pick(weight.reshape(-1), keep.reshape(-1), dtype)
         return cls(values, index, tuple(weight.shape))
+
+    @classmethod
+    def of_each(cls, kept: Sequence[tuple[Tensor, Tensor]]) -> list[Self]:
+        """Keep some entries of each of several weights, as :meth:`of` does of one.
+
+        However many they are, the host waits for their device twice.
+
+        Parameters
+        ----------
+        kept : sequence of (weight, keep)
+            Tensors on one device.
+        """
+        if all(keep.is_cpu for _, keep in kept):
+            return [cls.of(weight, keep) for weight, keep in kept]
+        together = torch.cat([keep.reshape(-1) for _, keep in kept])
+        shapes = [weight.shape for weight, _ in kept]
+        (places,) = together.nonzero(as_tuple=True)
+        codes = cls(places, places, tuple(together.shape)).split(shapes)
+        return [
+            cls(
+                weight.reshape(-1).index_select(0, code.index),
+                code.index.to(_index_dtype(weight)),
+                code.size,
+            )
+            for (weight, _), code in zip(kept, codes, strict=True)
+        ]
 
     @property
     def shape(self) -> torch.Size:
@@ -45,7 +71,10 @@ class Sparse(Code):
         return zeros.index_put((self.index.long(),), self.values).view(self.shape)
 
     def streams(self) -> dict[str, Stream]:
-        return {"values": Floats(self.values), "index": Positions(self.index)}
+        return {
+            "values": Floats(self.values),
+            "index": Positions(self.index, self.shape.numel()),
+        }
 
     def split(self, shapes: Sequence[torch.Size]) -> list[Self]:
         if len(shapes) == 1:
@@ -62,3 +91,8 @@ class Sparse(Code):
             index = self.index[first:last] - (end - shape.numel())
             codes.append(type(self)(self.values[first:last], index, tuple(shape)))
         return codes
+
+
+def _index_dtype(weight: Tensor) -> torch.dtype:
+    """Return the dtype that numbers the entries of a weight."""
+    return torch.int32 if weight.numel() < 1 << 31 else torch.int64

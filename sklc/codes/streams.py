@@ -1,19 +1,20 @@
 """How the tensors of a code are stored: floats as they are, integers as bits.
 
-A stream knows its size by a closed formula (:attr:`Stream.nbits`), and can be packed
+A stream knows its size without being packed (:attr:`Stream.nbits`), and can be packed
 into bytes and read back; a test holds the two together. Sizes are before entropy coding
 and without the header (shapes, widths, counts), which packing returns beside the bytes.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sklc.ops import bits
+from sklc.codes import dtypes
+from sklc.ops import bits, supports
 
 Header = dict[str, Any]
 
@@ -25,8 +26,12 @@ class Stream(ABC):
 
     @property
     @abstractmethod
-    def nbits(self) -> int:
-        """Size in bits."""
+    def nbits(self) -> int | Tensor:
+        """Size in bits: a number, or a scalar where the tensor is.
+
+        A size that depends on the values of a tensor that is not on a CPU stays where
+        they are, so that nobody waits for it: many sizes can leave the device at once.
+        """
 
     @abstractmethod
     def pack(self) -> tuple[Header, bits.Bytes]:
@@ -41,7 +46,7 @@ class Stream(ABC):
         """Return what all streams must know, and the entries of this kind."""
         return {
             "kind": type(self).__name__,
-            "dtype": str(self.tensor.dtype).removeprefix("torch."),
+            "dtype": dtypes.name_of(self.tensor.dtype),
             "shape": list(self.tensor.shape),
             **entries,
         }
@@ -76,7 +81,7 @@ class Floats(Stream):
 
     @staticmethod
     def unpack(header: Header, packed: bits.Bytes) -> Tensor:
-        out = torch.empty(header["shape"], dtype=getattr(torch, header["dtype"]))
+        out = torch.empty(header["shape"], dtype=dtypes.dtype_of(header["dtype"]))
         out.reshape(-1).view(torch.uint8).numpy()[:] = packed
         return out
 
@@ -85,8 +90,9 @@ class Floats(Stream):
 class Indices(Stream):
     """Numbers below `n_values`, each in the fewest bits that tell the values apart.
 
-    With `zero`, the number that means zero, the others may take less room as positions
-    and numbers of their own; the smaller of both layouts is used.
+    With `zero`, the number that means zero, the others may take less room as a support
+    (see :mod:`sklc.ops.supports`) and numbers of their own; the smaller of both layouts
+    is used.
     """
 
     tensor: Tensor
@@ -94,82 +100,74 @@ class Indices(Stream):
     zero: int | None = None
 
     @property
-    def _plain(self) -> int:
-        return self.tensor.numel() * bits.width_for(self.n_values)
-
-    def _sparse(self) -> tuple[int, int, int]:
-        """Return width and count of the gaps, and the bits of this layout."""
-        if self.zero is None:
-            return 0, 0, self._plain
-        positions = np.flatnonzero(self._numpy() != self.zero)
-        width, count = bits.gap_width(positions)
-        size = width * count + len(positions) * bits.width_for(self.n_values - 1)
-        return width, count, size
-
-    def _numpy(self) -> np.ndarray:
-        return self.tensor.detach().cpu().numpy().reshape(-1)
-
-    @property
-    def nbits(self) -> int:
-        return min(self._plain, self._sparse()[-1])
+    def nbits(self) -> int | Tensor:
+        plain = self.tensor.numel() * bits.width_for(self.n_values)
+        if self.zero is None or not plain:
+            return plain
+        support, kept = supports.nbits_of_mask(self.tensor.reshape(-1) != self.zero)
+        size = support + kept * bits.width_for(self.n_values - 1)
+        return size.clamp(max=plain) if isinstance(size, Tensor) else min(plain, size)
 
     def pack(self) -> tuple[Header, bits.Bytes]:
-        index = self._numpy()
-        width, count, size = self._sparse()
-        if size >= self._plain:
-            return self.header(n_values=self.n_values), bits.pack(
-                index, bits.width_for(self.n_values)
-            )
-        positions = np.flatnonzero(index != self.zero)
-        others = index[positions]
-        gaps = bits.pack_gaps(positions, width)
-        numbers = bits.pack(
-            others - (others > self.zero), bits.width_for(self.n_values - 1)
-        )
+        index = self.tensor.detach().cpu().reshape(-1)
+        here = replace(self, tensor=index)
+        plain = len(index) * bits.width_for(self.n_values)
+        if here.nbits == plain:
+            width = bits.width_for(self.n_values)
+            return self.header(n_values=self.n_values), bits.pack(index.numpy(), width)
+        mask = index.numpy() != self.zero
+        width, symbols, support = supports.pack_mask(mask)
+        others = index.numpy()[mask]
+        others -= others > self.zero
+        numbers = bits.pack(others, bits.width_for(self.n_values - 1))
         header = self.header(
             n_values=self.n_values,
             zero=self.zero,
             width=width,
-            count=count,
-            nonzeros=len(positions),
+            symbols=symbols,
+            kept=len(others),
         )
-        return header, np.concatenate([gaps, numbers])
+        return header, np.concatenate([support, numbers])
 
     @staticmethod
     def unpack(header: Header, packed: bits.Bytes) -> Tensor:
-        n, k = int(np.prod(header["shape"])), header["n_values"]
-        if "width" in header:
-            gap_bytes = -(-header["width"] * header["count"] // 8)
-            positions = bits.unpack_gaps(packed, header["width"], header["count"])
-            others = bits.unpack(
-                packed[gap_bytes:], bits.width_for(k - 1), header["nonzeros"]
-            )
-            index = np.full(n, header["zero"], dtype=np.int64)
-            index[positions] = others + (others >= header["zero"])
-        else:
-            index = bits.unpack(packed, bits.width_for(k), n)
-        dtype = getattr(torch, header["dtype"])
-        return torch.from_numpy(index).to(dtype).reshape(header["shape"])
+        index = torch.empty(header["shape"], dtype=dtypes.dtype_of(header["dtype"]))
+        flat, k = index.reshape(-1).numpy(), header["n_values"]
+        if "zero" not in header:
+            flat[:] = bits.unpack(packed, bits.width_for(k), len(flat), flat.dtype)
+            return index
+        width, symbols, zero = header["width"], header["symbols"], header["zero"]
+        end = supports.n_bytes(width, symbols)
+        mask = supports.unpack_mask(packed[:end], width, symbols, len(flat))
+        others = bits.unpack(
+            packed[end:], bits.width_for(k - 1), header["kept"], flat.dtype
+        )
+        others += others >= zero
+        flat[:] = zero
+        flat[mask] = others
+        return index
 
 
 @dataclass(frozen=True, eq=False)
 class Positions(Stream):
-    """Increasing positions, as gaps in the fixed width that takes the fewest bits."""
+    """Increasing positions below `n`: a support, see :mod:`sklc.ops.supports`."""
 
     tensor: Tensor
+    n: int
 
     @property
-    def nbits(self) -> int:
-        width, count = bits.gap_width(self.tensor.cpu().numpy())
-        return width * count
+    def nbits(self) -> int | Tensor:
+        return supports.nbits(self.tensor, self.n)
 
     def pack(self) -> tuple[Header, bits.Bytes]:
-        positions = self.tensor.cpu().numpy()
-        width, count = bits.gap_width(positions)
-        header = self.header(width=width, count=count)
-        return header, bits.pack_gaps(positions, width)
+        width, symbols, packed = supports.pack(self.tensor.cpu(), self.n)
+        return self.header(n=self.n, width=width, symbols=symbols), packed
 
     @staticmethod
     def unpack(header: Header, packed: bits.Bytes) -> Tensor:
-        positions = bits.unpack_gaps(packed, header["width"], header["count"])
-        return torch.from_numpy(positions).to(getattr(torch, header["dtype"]))
+        positions = torch.empty(header["shape"], dtype=dtypes.dtype_of(header["dtype"]))
+        into = positions.numpy()
+        into[:] = supports.unpack(
+            packed, header["width"], header["symbols"], into.dtype
+        )
+        return positions

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklc.codes import streams
+from sklc.codes import dtypes, streams
 from sklc.codes.base import Code, descendants
+from sklc.ops.backend import numbers
 
 #: Compressed weights: a code for each, by name.
 Theta = dict[str, Code]
@@ -22,12 +23,28 @@ def decompress(theta: Mapping[str, Code]) -> dict[str, Tensor]:
 
 def nbits(theta: Mapping[str, Code]) -> int:
     """Return the bits of Θ, before entropy coding; shared tensors count once."""
-    distinct = {
-        id(stream.tensor): stream
-        for code in theta.values()
-        for stream in code.streams().values()
-    }
-    return sum(stream.nbits for stream in distinct.values())
+    return sum(nbits_by_weight(theta).values())
+
+
+def nbits_by_weight(theta: Mapping[str, Code]) -> dict[str, int]:
+    """Return the bits of each weight in Θ, before entropy coding, by its name.
+
+    A tensor that several share counts for the first of them. All that depends on the
+    values of tensors leaves their device at once.
+    """
+    owners: list[str] = []
+    sizes: list[int | Tensor] = []
+    counted: set[int] = set()
+    for name, code in theta.items():
+        for stream in code.streams().values():
+            if id(stream.tensor) not in counted:
+                counted.add(id(stream.tensor))
+                owners.append(name)
+                sizes.append(stream.nbits)
+    found = dict.fromkeys(theta, 0)
+    for name, size in zip(owners, numbers(sizes), strict=True):
+        found[name] += size
+    return found
 
 
 def to(theta: Mapping[str, Code], device: str | torch.device) -> Theta:
@@ -118,7 +135,7 @@ def _describe(code: Code, name: str, store: Any) -> dict[str, Any]:
             stream = store(f"{name}.{field.name}", own[field.name])
             entry[field.name] = {"stream": stream}
         elif isinstance(value, Tensor):  # fixed, and so small that it is a setting
-            dtype = str(value.dtype).removeprefix("torch.")
+            dtype = dtypes.name_of(value.dtype)
             entry[field.name] = {"tensor": value.tolist(), "dtype": dtype}
         elif isinstance(value, dict):
             entry[field.name] = {
@@ -153,7 +170,8 @@ def _rebuild(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Code:
     settings = {
         name: _field(value, tensors) for name, value in entry.items() if name != "kind"
     }
-    return kinds[entry["kind"]](**settings)
+    code: Code = kinds[entry["kind"]](**settings)
+    return code
 
 
 def _field(value: Any, tensors: Mapping[str, Tensor]) -> Any:
@@ -161,7 +179,7 @@ def _field(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         case {"stream": name}:
             return tensors[name]
         case {"tensor": content, "dtype": dtype}:
-            return torch.tensor(content, dtype=getattr(torch, dtype))
+            return torch.tensor(content, dtype=dtypes.dtype_of(dtype))
         case {"codes": parts}:
             return {name: _rebuild(part, tensors) for name, part in parts.items()}
         case list():

@@ -1,5 +1,6 @@
 """Tensors as the kernels want them: the dtype to compute in, and NumPy's view."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -24,3 +25,17 @@ def numpy_view(x: Tensor) -> Any:
     than they save.
     """
     return x.detach().numpy() if x.is_cpu else x
+
+
+def numbers(values: Iterable[Any]) -> list[Any]:
+    """Return numbers as they are, and scalar tensors as numbers.
+
+    Those leave their device all at once: the host waits for it once.
+    """
+    listed = list(values)
+    scalars = [value for value in listed if isinstance(value, Tensor)]
+    if not scalars:
+        return listed
+    home = scalars[0].device
+    found = iter(torch.stack([scalar.to(home) for scalar in scalars]).tolist())
+    return [next(found) if isinstance(value, Tensor) else value for value in listed]

@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from sklearn.base import BaseEstimator
@@ -200,6 +200,20 @@ class VectorScheme(Scheme):
         Code of shape (groups, n)
         """
 
+    def _compress_each(
+        self, problems: Sequence[tuple[Tensor, Code | None]], mu: float
+    ) -> list[Code]:
+        """Compress several matrices, each as :meth:`_compress` does.
+
+        A scheme that must wait for a device does so once for all of them here.
+
+        Parameters
+        ----------
+        problems : sequence of (rows, warm)
+        mu : float
+        """
+        return [self._compress(rows, mu, warm) for rows, warm in problems]
+
     def _feasible_rows(self, rows: Tensor) -> bool:
         """Whether every row of a decompressed matrix keeps the constraint."""
         return True
@@ -234,8 +248,10 @@ class VectorScheme(Scheme):
         if self.granularity == "channel":
             self._refuse_transposed(weights, layers)
         result: Theta = {}
-        for names, rows in self._groups(weights):
-            code = self._compress(rows, mu, theta.get(names[0]))
+        groups = list(self._groups(weights))
+        problems = [(rows, theta.get(names[0])) for names, rows in groups]
+        codes = self._compress_each(problems, mu)
+        for (names, _), code in zip(groups, codes, strict=True):
             shapes = [weights[name].shape for name in names]
             result.update(zip(names, code.split(shapes), strict=True))
         return result

@@ -1,7 +1,8 @@
 """Pruning: weights that become zero."""
 
 import math
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -9,14 +10,32 @@ from torch import Tensor
 from sklc.checks import check_count, check_real
 from sklc.codes import Code, Sparse, decompress
 from sklc.layers import Layers
-from sklc.ops.backend import at_least_float32, numpy_view
-from sklc.ops.projections import l1_threshold, shrink, top
+from sklc.ops.backend import at_least_float32
+from sklc.ops.projections import l1_threshold, largest, shrink, top
 from sklc.ops.sorting import above
 from sklc.schemes.base import VectorScheme, Weights
 from sklc.schemes.validation import count
 
 
-class ConstraintL0Pruning(VectorScheme):
+class _Pruning(VectorScheme):
+    """A scheme that keeps some weights, as they are or nearer to zero."""
+
+    @abstractmethod
+    def _kept(self, rows: Tensor, mu: float) -> tuple[Tensor, Tensor]:
+        """Return rows that have the values of what is kept, and the mask of that."""
+
+    def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
+        return Sparse.of(*self._kept(rows, mu))
+
+    def _compress_each(
+        self, problems: Sequence[tuple[Tensor, Code | None]], mu: float
+    ) -> list[Code]:
+        if len({rows.device for rows, _ in problems}) > 1 or problems[0][0].is_cpu:
+            return super()._compress_each(problems, mu)
+        return [*Sparse.of_each([self._kept(rows, mu) for rows, _ in problems])]
+
+
+class ConstraintL0Pruning(_Pruning):
     r"""Keep the `kappa` largest weights, zero the others.
 
     Solves, exactly and in :math:`O(n)`,
@@ -60,12 +79,15 @@ class ConstraintL0Pruning(VectorScheme):
         values, index = top(rows, count(self.kappa, rows.shape[1]))
         return Sparse(values, index, tuple(rows.shape))
 
+    def _kept(self, rows: Tensor, mu: float) -> tuple[Tensor, Tensor]:
+        return rows, largest(rows, count(self.kappa, rows.shape[1]))
+
     def _feasible_rows(self, rows: Tensor) -> bool:
         nonzeros = int((rows != 0).sum(1).max())
         return nonzeros <= count(self.kappa, rows.shape[1])
 
 
-class ConstraintL1Pruning(VectorScheme):
+class ConstraintL1Pruning(_Pruning):
     r"""Shrink the weights until their l1 norm is `kappa`, which zeroes the small ones.
 
     Solves, exactly and in :math:`O(n)` on random data,
@@ -108,10 +130,10 @@ class ConstraintL1Pruning(VectorScheme):
         super().validate()
         check_real(self, "kappa", 0.0)
 
-    def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
-        magnitude = torch.as_tensor(abs(numpy_view(at_least_float32(rows))))
-        thresholds = [l1_threshold(row, float(self.kappa)) for row in magnitude]
-        return _shrunk(rows, thresholds, float(self.kappa))
+    def _kept(self, rows: Tensor, mu: float) -> tuple[Tensor, Tensor]:
+        kappa = float(self.kappa)
+        shrunk = shrink(rows, l1_threshold(rows, kappa), kappa)
+        return shrunk, shrunk != 0
 
     def _feasible_rows(self, rows: Tensor) -> bool:
         norm = float(rows.abs().sum(1, dtype=torch.float64).max())
@@ -129,7 +151,7 @@ class ConstraintL1Pruning(VectorScheme):
         }
 
 
-class PenaltyL0Pruning(VectorScheme):
+class PenaltyL0Pruning(_Pruning):
     r"""Zero the weights that are not worth the price of a non-zero.
 
     Solves, exactly and in :math:`O(n)`,
@@ -163,11 +185,9 @@ class PenaltyL0Pruning(VectorScheme):
     def validate(self) -> None:
         check_real(self, "alpha", 0.0)
 
-    def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
+    def _kept(self, rows: Tensor, mu: float) -> tuple[Tensor, Tensor]:
         threshold = math.sqrt(2.0 * self.alpha / mu)
-        return Sparse.of(
-            rows, torch.as_tensor(above(at_least_float32(rows), threshold))
-        )
+        return rows, torch.as_tensor(above(at_least_float32(rows), threshold))
 
     def _cost(
         self, theta: Mapping[str, Code], weights: Weights | None, layers: Layers | None
@@ -177,7 +197,7 @@ class PenaltyL0Pruning(VectorScheme):
         )
 
 
-class PenaltyL1Pruning(VectorScheme):
+class PenaltyL1Pruning(_Pruning):
     r"""Shrink all weights by the same amount, which zeroes the small ones.
 
     Solves, exactly and in :math:`O(n)`,
@@ -211,8 +231,9 @@ class PenaltyL1Pruning(VectorScheme):
     def validate(self) -> None:
         check_real(self, "alpha", 0.0)
 
-    def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
-        return _shrunk(rows, [self.alpha / mu] * len(rows))
+    def _kept(self, rows: Tensor, mu: float) -> tuple[Tensor, Tensor]:
+        shrunk = shrink(rows, self.alpha / mu)
+        return shrunk, shrunk != 0
 
     def _cost(
         self, theta: Mapping[str, Code], weights: Weights | None, layers: Layers | None
@@ -221,18 +242,3 @@ class PenaltyL1Pruning(VectorScheme):
             float(code.dense().abs().sum(dtype=torch.float64))
             for code in theta.values()
         )
-
-
-def _shrunk(rows: Tensor, thresholds: list[float], radius: float = math.inf) -> Sparse:
-    """Lower the magnitudes of each row by a threshold, down to zero."""
-    keep = torch.empty(rows.shape, dtype=torch.bool, device=rows.device)
-    kept = numpy_view(keep)
-    for number, (row, threshold) in enumerate(
-        zip(at_least_float32(rows), thresholds, strict=True)
-    ):
-        kept[number] = above(row, threshold)
-    code = Sparse.of(rows, keep)
-    parts = code.values.split([int(row.sum()) for row in kept])
-    shrunk = [shrink(*pair, radius) for pair in zip(parts, thresholds, strict=True)]
-    values = torch.cat(shrunk) if len(shrunk) > 1 else shrunk[0]
-    return Sparse(values, code.index, code.size)

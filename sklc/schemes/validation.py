@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sklc.checks import is_positive
-from sklc.ops.backend import at_least_float32, numpy_view
+from sklc.ops.backend import at_least_float32, numbers, numpy_view
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -46,20 +46,20 @@ def check_weights(weights: Any) -> None:
         if not weight.numel():
             msg = f"weights[{name!r}] is empty (shape {tuple(weight.shape)})."
             raise ValueError(msg)
-        if not _is_finite(weight):
+    with np.errstate(over="ignore", invalid="ignore"):
+        totals = numbers(
+            numpy_view(at_least_float32(weight.detach())).sum()
+            for weight in weights.values()
+        )
+    for (name, weight), total in zip(weights.items(), totals, strict=True):
+        # a sum is the fastest test, but may itself overflow
+        if not math.isfinite(total) and not weight.isfinite().all():
             bad = int((~weight.isfinite()).sum())
             msg = (
                 f"weights[{name!r}] has {bad} NaN or infinite entries: the training "
                 "has diverged or the model was damaged; try a lower learning rate."
             )
             raise ValueError(msg)
-
-
-def _is_finite(weight: Tensor) -> bool:
-    # a sum is the fastest test, but may itself overflow
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = float(numpy_view(at_least_float32(weight)).sum())
-    return math.isfinite(total) or bool(weight.isfinite().all())
 
 
 def check_mu(mu: Any) -> None:

@@ -5,10 +5,12 @@ import dataclasses
 import json
 import math
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
+from elsewhere import waiting
 
 from sklc import codes
 from sklc.codes import (
@@ -22,6 +24,7 @@ from sklc.codes import (
     decompress,
     degrees_of_freedom,
     nbits,
+    nbits_by_weight,
     pack,
     streams,
     to,
@@ -228,13 +231,12 @@ def test_map_changes_the_tensors_and_nothing_else(name):
 BITS = {
     "dense": 2 * 64,
     "quantized": 3 * 64 + 6 * 2,
-    "quantized with a zero": 2 * 64
-    + (4 + 3),  # a mask up to the last, and one bit each
+    "quantized with a zero": 2 * 64 + (6 + 3),  # a mask, and one bit each
     "quantized by channel": 4 * 64 + 4 * 1,
-    "quantized by channel with a zero": 2 * 64 + 4,  # a mask up to the last
+    "quantized by channel with a zero": 2 * 64 + 6,
     "quantized to nothing but zero": 0,
     "quantized to one value": 64,
-    "scaled": 64 + (3 + 2),
+    "scaled": 64 + (4 + 2),
     "scaled by channel": 2 * 64 + 4,
     "scaled by a fixed number": 3,
     "sparse": 2 * 64 + 6,
@@ -262,7 +264,7 @@ def size_in_bytes(theta):
         for code in theta.values()
         for stream in code.streams().values()
     }
-    return sum(math.ceil(stream.nbits / 8) for stream in distinct.values())
+    return sum(math.ceil(int(stream.nbits) / 8) for stream in distinct.values())
 
 
 def same_codes(one, other):
@@ -296,10 +298,9 @@ def test_packing_takes_the_bits_it_says_and_comes_back_exactly(name, dtype):
     # both layouts of indices hold two runs of bits, each rounded up to bytes
     size = sum(array.size for array in arrays.values())
     runs = sum(
-        math.ceil(entry["width"] * entry["count"] / 8) * 8
-        - entry["width"] * entry["count"]
+        -max(entry["width"], 1) * entry["symbols"] % 8
         for entry in header["streams"].values()
-        if "nonzeros" in entry
+        if "kept" in entry
     )
     assert (
         size_in_bytes(theta)
@@ -421,42 +422,72 @@ def test_names_with_dots_do_not_mix_streams():
     assert back["m.x.y"].dense().tolist() == [2.0, 3.0]
 
 
+def sparse_codes(n, share):
+    """Return codes of n weights of which a share is not zero."""
+    kept = torch.rand(n) < share
+    weight = torch.randn(n)
+    ternary = torch.ones(n, dtype=torch.uint8) + kept * (weight.sign().char())
+    return {
+        "sparse": Sparse.of(weight, kept),
+        "quantized": Quantized(
+            floats([1.0, 2.0]), (kept * (1 + (weight > 0))).byte(), True
+        ),
+        "scaled": Scaled(ternary.byte(), floats(1.0), (-1.0, 0.0, 1.0), "float32"),
+        "plain": Quantized(floats([1.0, 2.0, 3.0]), ternary.byte()),
+    }
+
+
+@pytest.mark.parametrize("share", [0.01, 0.12, 0.5, 1.0])
+@pytest.mark.parametrize("name", ["sparse", "quantized", "scaled", "plain"])
+def test_packing_takes_at_most_three_times_the_memory_of_the_weights(name, share):
+    n = 500_000
+    theta = {"w": sparse_codes(n, share)[name]}
+    pack(theta)  # what is made once
+    tracemalloc.start()
+    packed = pack(theta)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 3 * 4 * n
+    assert 8 * sum(array.nbytes for array in packed[1].values()) - nbits(theta) < 24
+
+
 # ---- layouts of indices ----
 
 
 @pytest.mark.parametrize("zero", [0, 1, 3])
-@pytest.mark.parametrize("n_nonzero", [0, 1, 10, 100, 300, 999, 1000])
-def test_indices_take_the_smaller_of_both_layouts(zero, n_nonzero):
+@pytest.mark.parametrize("n_nonzero", [0, 1, 10, 124, 125, 300, 499, 500, 999, 1000])
+def test_indices_take_the_smaller_of_both_layouts(zero, n_nonzero, device):
     rng = np.random.default_rng(n_nonzero)
     index = np.full(1000, zero)
     others = np.delete(np.arange(4), zero)
     index[rng.permutation(1000)[:n_nonzero]] = rng.choice(others, n_nonzero)
     index = torch.tensor(index, dtype=torch.uint8).reshape(50, 20)
-    stream = streams.Indices(index, 4, zero)
+    stream = streams.Indices(index.to(device), 4, zero)
 
     positions = np.flatnonzero(index.numpy().ravel() != zero)
     gaps = np.diff(positions, prepend=-1) - 1
-    widths = range(1, 33)
-    sparse = (
-        min(w * int((gaps // (2**w - 1) + 1).sum()) for w in widths) + 2 * n_nonzero
-    )
-    assert stream.nbits == min(2 * 1000, sparse)
-    assert streams.Indices(index, 4).nbits == 2 * 1000
+    support = 1000  # a mask, where an eighth is kept
+    if n_nonzero < 125:
+        support = min(w * int((gaps // (2**w - 1) + 1).sum()) for w in range(1, 33))
+    sparse = support + 2 * n_nonzero
+    assert int(stream.nbits) == min(2 * 1000, sparse)
+    assert streams.Indices(index.to(device), 4).nbits == 2 * 1000
 
     header, packed = stream.pack()
-    assert ("nonzeros" in header) == (sparse < 2 * 1000)
-    assert math.ceil(stream.nbits / 8) <= len(packed) <= math.ceil(stream.nbits / 8) + 1
+    assert ("zero" in header) == (sparse < 2 * 1000)
+    size = math.ceil(min(2 * 1000, sparse) / 8)
+    assert size <= len(packed) <= size + 1
     assert torch.equal(streams.unpack(header, packed), index)
 
 
-def test_indices_with_equal_layouts_are_plain():
+def test_indices_with_equal_layouts_are_plain(device):
     # a mask of 4 places and 2 numbers of one bit are fewer than 4 of two bits
-    stream = streams.Indices(numbers(0, 1, 0, 2), 3, 0)
-    assert stream.nbits == 4 + 2
-    assert "nonzeros" in stream.pack()[0]
-    even = streams.Indices(numbers(1, 1), 3, 0)  # 2 + 2 bits, as without positions
-    assert even.nbits == 4
-    assert "nonzeros" not in even.pack()[0]
+    stream = streams.Indices(numbers(0, 1, 0, 2).to(device), 3, 0)
+    assert int(stream.nbits) == 4 + 2
+    assert "zero" in stream.pack()[0]
+    even = streams.Indices(numbers(1, 1).to(device), 3, 0)  # 2 + 2 bits, as plain
+    assert int(even.nbits) == 4
+    assert "zero" not in even.pack()[0]
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
@@ -482,8 +513,8 @@ def test_the_sparse_layout_writes_gaps_and_then_numbers():
         "n_values": 3,
         "zero": 0,
         "width": 4,
-        "count": 2,
-        "nonzeros": 2,
+        "symbols": 2,
+        "kept": 2,
     }
     # skip 0, skip 13; the number before last, the first
     assert packed.tolist() == [0b0000_1101, 0b10_000000]
@@ -497,21 +528,43 @@ def test_numbers_above_the_zero_move_down():
     assert torch.equal(streams.unpack(header, packed), index)
 
 
+def test_a_mask_of_indices_is_written_before_the_numbers():
+    index = torch.zeros(10, dtype=torch.uint8)
+    index[[0, 8]] = torch.tensor([2, 1], dtype=torch.uint8)
+    header, packed = streams.Indices(index, 3, 0).pack()
+    assert (header["width"], header["symbols"], header["kept"]) == (0, 10, 2)
+    assert packed.tolist() == [0b1000_0000, 0b10_000000, 0b10_000000]
+
+
+def test_the_largest_number_of_a_dtype_comes_back_beside_a_zero():
+    index = torch.zeros(100, dtype=torch.uint8)
+    index[7] = 255
+    for zero in 0, 3:
+        index[index != 255] = zero
+        header, packed = streams.Indices(index, 256, zero).pack()
+        assert header["zero"] == zero
+        assert torch.equal(streams.unpack(header, packed), index)
+
+
 @pytest.mark.parametrize(
-    ("positions", "size"),
-    [([], 0), ([0], 1), ([5], 3), ([0, 1, 2], 3), ([100, 200], 14)],
+    ("positions", "n", "size"),
+    [
+        *[([], 5, 0), ([0], 9, 1), ([5], 9, 3), ([5], 8, 8), ([0, 1, 2], 3, 3)],
+        ([100, 200], 201, 14),
+    ],
 )
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
-def test_positions_take_the_best_width(positions, size, dtype):
-    stream = streams.Positions(torch.tensor(positions, dtype=dtype))
+def test_positions_are_a_mask_or_gaps(positions, n, size, dtype, device):
+    kept = torch.tensor(positions, dtype=dtype, device=device)
+    stream = streams.Positions(kept, n)
     header, packed = stream.pack()
     back = streams.unpack(json.loads(json.dumps(header)), packed)
 
-    assert stream.nbits == size
+    assert int(stream.nbits) == size
     assert len(packed) == math.ceil(size / 8)
     assert back.dtype == dtype
     assert back.tolist() == positions
-    assert header["width"] * header["count"] == size
+    assert max(header["width"], 1) * header["symbols"] == size
 
 
 def test_the_zero_of_scaled_levels_is_found():
@@ -586,6 +639,27 @@ def test_a_shared_codebook_is_counted_once():
     again = Quantized(floats([-1.0, 2.0]), numbers([0, 1], [1, 1]))
     assert nbits({"a": alone, "b": again}) == 2 * (2 * 32 + 4)
     assert nbits({}) == 0
+
+
+def test_bits_by_weight_count_what_is_shared_with_the_first():
+    by_weight = nbits_by_weight(joint())
+    assert by_weight == {"a": 2 * 32 + 4, "b": 2 + 2 * 32, "c": 32}
+    assert all(type(bits) is int for bits in by_weight.values())
+    turned = dict(reversed(joint().items()))
+    assert nbits_by_weight(turned) == {"c": 32, "b": 2 * 32 + 2 + 2 * 32, "a": 4}
+    assert sum(by_weight.values()) == nbits(joint())
+    assert nbits_by_weight({}) == {}
+
+
+def test_the_size_of_any_number_of_weights_leaves_the_device_once(elsewhere):
+    codes = [code for code, _ in examples(torch.float32).values()]
+    theta = {f"w{i}": code for i, code in enumerate(3 * codes)}
+    here = nbits_by_weight(theta)
+    moved = to(theta, elsewhere)
+    with waiting() as waits:
+        found = nbits_by_weight(moved)
+    assert found == here
+    assert waits == ["tolist"]
 
 
 def test_a_shared_codebook_is_one_degree_of_freedom():
@@ -843,6 +917,18 @@ def test_an_unknown_kind_of_stream_is_an_error_that_lists_the_known():
         ValueError,
         match=r"^Unknown kind of stream 'Huffman', expected one "
         r"of .*Floats, Indices, Positions: .*upgrade sklc\.$",
+    ):
+        unpack(header, arrays)
+
+
+@pytest.mark.parametrize("name", ["complex64", "Tensor", "nn", "float31"])
+def test_an_unknown_dtype_is_an_error_that_lists_the_known(name):
+    header, arrays = pack({"w": Dense(floats(1.0))})
+    header["streams"]["w.weight"]["dtype"] = name
+    with pytest.raises(
+        ValueError,
+        match=rf"^Unknown dtype '{name}', expected one of float64, float32, float16, "
+        r"bfloat16, uint8, int8, int16, int32, int64\.$",
     ):
         unpack(header, arrays)
 

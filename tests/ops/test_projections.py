@@ -6,9 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from elsewhere import PLACES
 
-from sklc.ops import projections as ops
 from sklc.ops.projections import (
     l1_threshold,
     largest,
@@ -17,7 +15,6 @@ from sklc.ops.projections import (
     top,
 )
 
-everywhere = pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 ROWS = {
     "distinct": [[3.0, -1.0, 0.5, 2.0, -4.0]],
@@ -41,14 +38,11 @@ def first_largest(row, k):
     return [at in order and row[at] != 0 for at in range(len(row))]
 
 
-@everywhere
 @pytest.mark.parametrize("k", range(6))
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_largest_takes_k_of_each_row_and_the_first_of_equals(
-    rows, k, dtype, device, place
-):
-    x = place(torch.tensor(rows, dtype=dtype, device=device))
+def test_largest_takes_k_of_each_row_and_the_first_of_equals(rows, k, dtype, device):
+    x = torch.tensor(rows, dtype=dtype, device=device)
     before = x.clone()
 
     mask = largest(x, k)
@@ -88,6 +82,15 @@ def threshold_by_sorting(v, radius):
     return (math.fsum(v[:size]) - radius) / size
 
 
+def threshold(v, radius):
+    """Return the threshold of a single row."""
+    found = l1_threshold(v.reshape(1, -1), radius)
+    assert found.shape == (1, 1)
+    assert found.dtype == torch.float64
+    assert found.device == v.device
+    return found.item()
+
+
 MAGNITUDES = {
     "gaussian": np.abs(np.random.default_rng(0).standard_normal(1000)),
     "heavy tailed": np.abs(np.random.default_rng(1).standard_t(2, 1000)),
@@ -95,20 +98,19 @@ MAGNITUDES = {
     "one": np.array([3.0]),
     "sparse": np.array([0.0, 5.0, 0.0, 1.0, 0.0]),
     "integers": np.array([1.0, 2.0, 2.0, 3.0, 3.0, 3.0]),
-    "geometric": 2.0 ** np.arange(12),  # Newton's method drops one entry at a time
+    "geometric": 2.0 ** np.arange(12),
 }
 
 
-@everywhere
 @pytest.mark.parametrize("fraction", [1e-6, 0.01, 0.3, 0.9, 0.999])
 @pytest.mark.parametrize("v", MAGNITUDES.values(), ids=MAGNITUDES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_l1_threshold_solves_its_equation(v, fraction, dtype, device, place):
-    v = place(torch.tensor(v, dtype=dtype, device=device))
+def test_l1_threshold_solves_its_equation(v, fraction, dtype, device):
+    v = torch.tensor(v, dtype=dtype, device=device)
     radius = fraction * float(v.double().sum())
     rounding = 4 * torch.finfo(torch.float64).eps * float(v.max())  # in any dtype
 
-    t = l1_threshold(v, radius)
+    t = threshold(v, radius)
 
     assert t > 0
     exact = threshold_by_sorting(v.double().tolist(), radius)
@@ -122,41 +124,53 @@ def test_l1_threshold_is_zero_within_the_ball(v, device):
     v = torch.tensor(v, device=device)
     total = float(v.sum(dtype=torch.float64))
 
-    assert l1_threshold(v, total) == 0.0
-    assert l1_threshold(v, 2 * total) == 0.0
-    assert l1_threshold(torch.zeros_like(v), 0.0) == 0.0
+    assert threshold(v, total) == 0.0
+    assert threshold(v, 2 * total) == 0.0
+    assert threshold(torch.zeros_like(v), 0.0) == 0.0
 
 
 @pytest.mark.parametrize("v", MAGNITUDES.values(), ids=MAGNITUDES)
 def test_l1_threshold_of_radius_zero_is_the_largest_magnitude(v, device):
     v = torch.tensor(v, device=device)
-    assert l1_threshold(v, 0.0) == float(v.max())
+    assert threshold(v, 0.0) == float(v.max())
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 1000])
 @pytest.mark.parametrize("value", [1.0, 0.1, 1e-30])
-def test_equal_magnitudes_share_the_radius(n, value):
-    v = torch.full((n,), value, dtype=torch.float64)
+def test_equal_magnitudes_share_the_radius(n, value, device):
+    v = torch.full((n,), value, dtype=torch.float64, device=device)
     radius = n * value / 4
-    assert l1_threshold(v, radius) == pytest.approx(0.75 * value, rel=1e-13)
+    assert threshold(v, radius) == pytest.approx(0.75 * value, rel=1e-13)
 
 
-def test_a_radius_lost_in_rounding_prunes_everything():
-    v = torch.full((3,), 1.0, dtype=torch.float64)
-    t = l1_threshold(v, 1e-30)
-    assert t == 1.0
+def test_a_radius_lost_in_rounding_prunes_everything(device):
+    v = torch.full((3,), 1.0, dtype=torch.float64, device=device)
+    assert threshold(v, 1e-30) == 1.0
 
 
-def test_the_exact_threshold_of_small_integers():
-    v = torch.tensor([4.0, 1.0, 3.0])
+def test_the_exact_threshold_of_small_integers(device):
+    v = torch.tensor([4.0, -1.0, 3.0], device=device)
     radii = {7.0: 1 / 3, 5.0: 1.0, 3.0: 2.0, 1.0: 3.0, 0.5: 3.5}
     for radius, expected in radii.items():
-        assert l1_threshold(v, radius) == pytest.approx(expected, rel=1e-15)
+        assert threshold(v, radius) == pytest.approx(expected, rel=1e-15)
+
+
+@pytest.mark.parametrize("n", [1, 3, 100, 20_000])
+def test_every_row_has_the_threshold_that_it_has_alone(n, device):
+    rows = torch.randn(7, n, dtype=torch.float64)
+    rows[3] *= 0.01  # within the ball
+    rows[5] = 0.0
+    radius = 0.2 * n
+    alone = [threshold(row, radius) for row in rows]
+    found = l1_threshold(rows.to(device), radius)
+    assert found.shape == (7, 1)
+    assert found.squeeze(1).tolist() == pytest.approx(alone, rel=1e-13)
+    assert found[3].item() == found[5].item() == 0.0
 
 
 def test_the_projection_is_nearer_than_other_points_of_the_ball():
     v = np.array([1.5, 0.2, 2.5, 0.9])
-    t = l1_threshold(torch.from_numpy(v), 2.0)
+    t = threshold(torch.from_numpy(v), 2.0)
     projected = np.maximum(v - t, 0.0)
     grid = np.linspace(0.0, 2.0, 21)
     others = np.array(
@@ -166,7 +180,7 @@ def test_the_projection_is_nearer_than_other_points_of_the_ball():
     assert error <= ((v - others) ** 2).sum(axis=1).min()
 
 
-# ---- many numbers, of which a sample tells where to begin ----
+# ---- many numbers ----
 
 MANY = 20_000
 DRAWS = {
@@ -178,12 +192,11 @@ DRAWS = {
 }
 
 
-@everywhere
 @pytest.mark.parametrize("k", [0, 1, 199, 5000, 19_000, MANY])
 @pytest.mark.parametrize("x", DRAWS.values(), ids=DRAWS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-def test_top_is_the_largest_and_where_they_are(x, k, dtype, device, place):
-    rows = place(torch.tensor(x, dtype=dtype, device=device).reshape(1, -1))
+def test_top_is_the_largest_and_where_they_are(x, k, dtype, device):
+    rows = torch.tensor(x, dtype=dtype, device=device).reshape(1, -1)
     mask = largest(rows, k)[0]
     values, positions = top(rows, k)
     assert torch.equal(positions.long(), mask.nonzero().squeeze(1))
@@ -192,75 +205,65 @@ def test_top_is_the_largest_and_where_they_are(x, k, dtype, device, place):
     assert values.dtype == dtype
 
 
-@everywhere
-def test_top_lays_rows_end_to_end(device, place):
-    rows = place(torch.tensor([[1.0, -3.0, 2.0], [0.0, 5.0, 0.0]], device=device))
+def test_top_lays_rows_end_to_end(device):
+    rows = torch.tensor([[1.0, -3.0, 2.0], [0.0, 5.0, 0.0]], device=device)
     values, positions = top(rows, 2)
     assert values.tolist() == [-3.0, 2.0, 5.0]
     assert positions.tolist() == [1, 2, 4]
 
 
-@pytest.mark.parametrize("name", ["gaussian", "heavy tailed", "increasing"])
-def test_top_of_many_looks_at_few(name, monkeypatch):
-    monkeypatch.setattr(ops, "largest", None)  # which looks at all of them
-    rows = torch.tensor(DRAWS[name]).reshape(1, -1).requires_grad_()
-    for k in 1, 40, 1000, 5000:
-        values, positions = top(rows, k)
-        assert len(values) == k
-        assert torch.equal(values, rows.detach()[0][positions])
-        rest = rows.detach()[0].abs().index_fill(0, positions.long(), 0.0)
-        assert values.abs().min() >= rest.max()
-
-
-@everywhere
 @pytest.mark.parametrize("fraction", [0.001, 0.1, 0.5, 0.99])
 @pytest.mark.parametrize("x", DRAWS.values(), ids=DRAWS)
-def test_l1_threshold_of_many(x, fraction, device, place):
-    v = place(torch.tensor(np.abs(x), device=device))
-    radius = fraction * float(v.sum())
-    exact = threshold_by_sorting(v.tolist(), radius)
-    assert l1_threshold(v, radius) == pytest.approx(exact, rel=1e-12)
+def test_l1_threshold_of_many(x, fraction, device):
+    v = torch.tensor(x, device=device)
+    radius = fraction * float(v.abs().sum())
+    exact = threshold_by_sorting(np.abs(x), radius)
+    assert threshold(v, radius) == pytest.approx(exact, rel=1e-12)
 
 
-def test_a_sample_saves_l1_threshold_half_of_its_steps(monkeypatch):
-    v = torch.tensor(np.abs(DRAWS["gaussian"]))
-    parts = []
-    monkeypatch.setattr(
-        ops, "_total", lambda x, total=ops._total: parts.append(len(x)) or total(x)
-    )
-    steps = []
-    for sampled in ops._SAMPLED, MANY:
-        monkeypatch.setattr(ops, "_SAMPLED", sampled)
-        parts.clear()
-        l1_threshold(v, 0.01 * float(v.sum()))
-        steps.append(parts.count(ops._PIECE))  # the first of a step's two parts
-    assert 0 < steps[0] <= steps[1] / 2
+# ---- shrinking ----
 
 
-@everywhere
-@pytest.mark.parametrize("n", [0, 1, 5, 40_000])
+@pytest.mark.parametrize("shape", [(1, 0), (1, 1), (5, 1), (3, 7), (2, 20_000)])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_shrink_lowers_magnitudes(n, dtype, device, place):
-    x = torch.linspace(-2, 3, n, dtype=torch.float64).to(dtype).to(device)
+def test_shrink_lowers_magnitudes(shape, dtype, device):
+    x = torch.linspace(-2, 3, math.prod(shape), dtype=torch.float64).reshape(shape)
+    x = x.to(device, dtype)
     before = x.clone()
-    found = shrink(place(x), 0.75)
+    found = shrink(x, 0.75)
     expected = x.double().sign() * (x.double().abs() - 0.75).clamp(min=0)
     assert found.dtype == dtype
+    assert found.device == x.device
     assert torch.equal(found, expected.to(dtype))
     assert torch.equal(x, before)
-    assert torch.equal(shrink(place(x), 0.0), x)
+    assert torch.equal(shrink(x, 0.0), x)
 
 
-@everywhere
-@pytest.mark.parametrize("n", [5, 40_000])
-def test_shrink_scales_what_would_leave_the_ball(n, device, place):
-    x = place(torch.linspace(-2, 3, n, dtype=torch.float64, device=device))
+@pytest.mark.parametrize("n", [1, 7, 20_000])
+def test_every_row_is_shrunk_by_its_own_threshold(n, device):
+    x = torch.randn(4, n, dtype=torch.float64)
+    thresholds = torch.tensor([[0.0], [0.5], [1e9], [0.1]], dtype=torch.float64)
+    found = shrink(x.to(device), thresholds.to(device))
+    for row, shrunk, limit in zip(x, found, thresholds, strict=True):
+        expected = row.sign() * (row.abs() - limit).clamp(min=0)
+        assert shrunk.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("n", [5, 20_000])
+def test_shrink_scales_what_would_leave_the_ball(n, device):
+    x = torch.linspace(-2, 3, n, dtype=torch.float64, device=device).reshape(1, -1)
     norm = float(shrink(x, 0.75).abs().sum())
     inside = shrink(x, 0.75, radius=1.01 * norm)
     assert torch.equal(inside, shrink(x, 0.75))
     scaled = shrink(x, 0.75, radius=0.5 * norm)
     torch.testing.assert_close(scaled, inside / 2, rtol=1e-14, atol=0)
     assert torch.equal(shrink(x, 0.0, radius=0.5 * norm), x)  # nothing was shrunk
+    both = shrink(torch.cat([x, x / 10]), 0.01, radius=0.5 * norm)
+    assert torch.equal(both[1:], shrink(x / 10, 0.01))  # within the ball
+    assert both[0].abs().sum().item() == pytest.approx(0.5 * norm)
+
+
+# ---- the scale of ternary weights ----
 
 
 def best_scale(row):
@@ -271,12 +274,11 @@ def best_scale(row):
     return means[np.argmin(errors)]
 
 
-@everywhere
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [1, 2, 7, 300])
-def test_the_ternary_scale_has_the_least_error(n, dtype, device, place):
+def test_the_ternary_scale_has_the_least_error(n, dtype, device):
     rows = torch.from_numpy(np.random.default_rng(n).standard_t(3, (4, n)))
-    rows = place(rows.to(dtype).to(device))
+    rows = rows.to(device, dtype)
     scale = ternary_scale(rows)
     assert scale.shape == (4, 1)
     assert scale.dtype == torch.float64
@@ -284,17 +286,15 @@ def test_the_ternary_scale_has_the_least_error(n, dtype, device, place):
     assert scale.squeeze(1).tolist() == pytest.approx(expected, rel=1e-12)
 
 
-@everywhere
 @pytest.mark.parametrize("rows", [[[0.0, -0.0]], [[2.0, 2.0, -2.0]], [[-5.0]]])
-def test_the_ternary_scale_of_equal_magnitudes_is_theirs(rows, device, place):
-    scale = ternary_scale(place(torch.tensor(rows, device=device)))
+def test_the_ternary_scale_of_equal_magnitudes_is_theirs(rows, device):
+    scale = ternary_scale(torch.tensor(rows, device=device))
     assert scale.tolist() == [[abs(rows[0][0])]]
 
 
-@everywhere
 @pytest.mark.parametrize("row", DRAWS.values(), ids=DRAWS)
-def test_the_ternary_scale_of_many(row, device, place):
-    found = ternary_scale(place(torch.tensor(row, device=device).reshape(1, -1)))
+def test_the_ternary_scale_of_many(row, device):
+    found = ternary_scale(torch.tensor(row, device=device).reshape(1, -1))
     total = np.cumsum(np.sort(np.abs(row))[::-1])
     count = np.arange(1.0, MANY + 1)
     at = (total**2 / count).argmax()
