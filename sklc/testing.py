@@ -14,9 +14,9 @@ from sklearn.base import BaseEstimator, clone
 from torch import Tensor
 
 from sklc.codes import Code, decompress, nbits, pack, to, unpack
-from sklc.layers import LayerInfo, Layers
+from sklc.layers import Grid, LayerInfo, Layers
 from sklc.schemes import Scheme
-from sklc.schemes.base import Weights
+from sklc.schemes.problem import Weights
 
 _MU = 1e-5  # so that the default prices of the penalties bite
 _ROUNDINGS = 4.0  # units of rounding, relative to the norm of the weights
@@ -87,8 +87,7 @@ def check_scheme(
         }
     if layers is None:
         layers = {
-            name: LayerInfo("Conv2d" if weight.ndim == 4 else "Linear", uses=2.0)
-            for name, weight in weights.items()
+            name: _used_twice(weight.ndim - 2) for name, weight in weights.items()
         }
     others = _others(weights, generator)
     given = {name: weight.clone() for name, weight in weights.items()}
@@ -160,6 +159,14 @@ class _Trial:
             raise AssertionError(text)
 
 
+def _used_twice(n_axes: int) -> LayerInfo:
+    """Return a layer that uses its weight twice: of a convolution, at one position."""
+    if n_axes < 1:
+        return LayerInfo(uses=2.0)
+    one = (1,) * n_axes
+    return LayerInfo(f"Conv{n_axes}d", uses=2.0, grids=(Grid(one, one, 2.0),))
+
+
 def _distance(weights: Weights, dense: Weights | None = None) -> float:
     """Return the norm of w - Δ(Θ), over the weights that Θ compresses."""
     total = 0.0
@@ -185,7 +192,8 @@ def _others(weights: Weights, generator: torch.Generator) -> list[Weights]:
 
     def rank_one(w: Tensor) -> Tensor:
         left, values, right = torch.linalg.svd(w.reshape(len(w), -1), False)
-        return (left[:, :1] * values[:1] @ right[:1]).reshape(w.shape)
+        nearest: Tensor = left[:, :1] * values[:1] @ right[:1]
+        return nearest.reshape(w.shape)
 
     return [
         made(torch.zeros_like),

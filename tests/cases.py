@@ -2,11 +2,13 @@
 
 import torch
 
-from sklc.codes import decompress
-from sklc.layers import LayerInfo
+from sklc.codes import Dense, decompress
+from sklc.costs import Cost
+from sklc.layers import Grid, LayerInfo
 from sklc.schemes import (
     AdaptiveQuantization,
     Additive,
+    Blocks,
     ConstraintL0Pruning,
     ConstraintL1Pruning,
     LowRank,
@@ -30,6 +32,14 @@ LEAVES = [
     if kind.__module__.startswith("sklc.") and kind not in (Mixed, Additive)
 ]
 
+
+class Steps(Cost):
+    """A price that goes up and down with the rank, as measured times may."""
+
+    def __call__(self, code, layer):
+        return 3.0 if isinstance(code, Dense) else 1.0 + code.rank % 2
+
+
 #: The same with hyperparameters that bite on small weights.
 SETTINGS = [
     *[
@@ -45,6 +55,8 @@ SETTINGS = [
             ConstraintL1Pruning(kappa=2.0, granularity=granularity),
         ]
     ],
+    ConstraintL0Pruning(kappa=2, granularity=Blocks(4)),
+    ConstraintL1Pruning(kappa=1.0, granularity=Blocks(2)),
     PenaltyL0Pruning(alpha=4e-6),
     PenaltyL1Pruning(alpha=4e-6),
     *[
@@ -54,12 +66,13 @@ SETTINGS = [
             LowRank(rank=1, conv_scheme=conv_scheme),
             LowRank(rank=0.7, conv_scheme=conv_scheme),
             RankSelection(alpha=2e-6, conv_scheme=conv_scheme),
+            RankSelection(1e-6, "flops", conv_scheme=conv_scheme),
         ]
     ],
     LowRank(rank=0),
     RankSelection(alpha=0.0),
     RankSelection(alpha=1e-7, normalize=True),
-    RankSelection(alpha=1e-6, criterion="flops"),
+    RankSelection(alpha=4e-6, criterion=Steps()),
 ]
 
 _SHORT = {"max_sweeps": 3}
@@ -135,8 +148,13 @@ SMALL = {"conv.weight": (2, 3, 2, 2), "fc.weight": (2, 6)}
 
 
 def uses(weights, count=2.0):
-    """Return layers that use every weight so often."""
-    return {name: LayerInfo(uses=count) for name in weights}
+    """Return layers that use every weight so often, convolutions at one position."""
+    layers = {}
+    for name, weight in weights.items():
+        one = (1,) * (weight.ndim - 2)
+        grids = (Grid(one, one, count),) if one else ()
+        layers[name] = LayerInfo(uses=count, grids=grids)
+    return layers
 
 
 def distortion(theta, weights):

@@ -1,7 +1,5 @@
 """Singular value decompositions of which one truncates at will."""
 
-import math
-
 import scipy.linalg
 import torch
 from torch import Tensor
@@ -36,11 +34,9 @@ class SVD:
         matrix = at_least_float32(matrix.detach())
         if sum_dtype(matrix) != torch.float64:
             matrix = matrix.cpu()
-        # at the ends of the range of the dtype all is computed on another scale
-        low, high = map(float, matrix.aminmax())
-        exponent = math.frexp(max(high, -low))[1]
-        self.root = 2.0 ** (exponent // 2) if abs(exponent) > _MODERATE else 1.0
-        if self.root != 1.0:
+        self.root = _root_of_scale(matrix)
+        # on another device to ask whether it is 1 would mean to wait for the answer
+        if not matrix.is_cpu or float(self.root) != 1.0:
             matrix = matrix / self.root / self.root
         self.matrix = matrix
         self.wide = matrix.shape[0] <= matrix.shape[1]
@@ -75,6 +71,17 @@ class SVD:
         if not self.wide:
             left, right = right.T, left.T
         return left.to(self.dtype).contiguous(), right.to(self.dtype).contiguous()
+
+
+def _root_of_scale(matrix: Tensor) -> Tensor:
+    """Return a power of two: divided by it twice, the entries have a moderate size.
+
+    It is 1 but at the ends of the range of the dtype.
+    """
+    low, high = matrix.aminmax()
+    exponent = torch.frexp(torch.maximum(high, -low)).exponent
+    half = torch.where(exponent.abs() > _MODERATE, exponent // 2, 0)
+    return torch.exp2(half.to(sum_dtype(matrix)))
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

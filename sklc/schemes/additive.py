@@ -1,19 +1,17 @@
 """Sums of schemes on the same weights."""
 
 import math
-from collections.abc import Mapping, Sequence
-from copy import copy
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from sklc.checks import check_int, check_real
 from sklc.codes import Code, Sum, Theta, decompress
-from sklc.layers import Layers
-from sklc.ops.backend import sum_dtype
-from sklc.schemes.base import Scheme, Weights
+from sklc.ops.backend import numbers, sum_dtype
+from sklc.schemes.base import Scheme, floats
 from sklc.schemes.composition import Composition
+from sklc.schemes.problem import Problem, Weights
 
 
 class Additive(Composition):
@@ -90,61 +88,54 @@ class Additive(Composition):
         }
         return [name for name in weights if name in covered]
 
-    def _solve(
-        self,
-        weights: Weights,
-        mu: float,
-        theta: Mapping[str, Code],
-        layers: Layers | None,
-    ) -> Theta:
-        terms = [
-            _Term(name, scheme, _fitting(scheme, _term(theta, name), weights))
+    def _check(self, problem: Problem) -> None:
+        for _, scheme in self.schemes:
+            scheme._check(problem)
+
+    def _solve(self, problem: Problem, theta: Mapping[str, Code]) -> Theta:
+        starts = {
+            name: _fitting(scheme, _term(theta, name), problem)
             for name, scheme in self.schemes
-        ]
-        if any(term.theta for term in terms):
-            return self._alternate(weights, mu, terms, layers)[1]
+        }
+        if any(starts.values()):
+            return _sums(self._alternate(problem, starts, 0)[1], problem)
         # one after the other: only the best is held besides the one in work
-        starts = (
-            self._alternate(weights, mu, terms[first:] + terms[:first], layers)
-            for first in range(len(terms))
+        found = (
+            self._alternate(problem, starts, first) for first in range(len(starts))
         )
-        return min(starts, key=lambda start: start[0])[1]
+        return _sums(min(found, key=lambda terms: terms[0])[1], problem)
 
     def _alternate(
-        self, weights: Weights, mu: float, terms: list["_Term"], layers: Layers | None
-    ) -> tuple[float, Theta]:
-        """Improve the terms in turn; return the objective and the sums."""
-        terms = [copy(term) for term in terms]
-        left = {name: weight.clone() for name, weight in weights.items()}
-        for term in terms:
-            term.take_from(left)
+        self, problem: Problem, terms: dict[str, Theta], first: int
+    ) -> tuple[float, dict[str, Theta]]:
+        """Improve the terms in turn, from the `first` on; return the objective, too."""
+        turns = [*self.schemes[first:], *self.schemes[:first]]
+        terms = dict(terms)
         objective = math.inf
-        for _ in range(self.max_sweeps):
-            for term in terms:
-                term.improve(left, mu, layers)
-            before, objective = (
-                objective,
-                mu / 2 * _square(left.values())
-                + sum(term.penalty(weights, layers) for term in terms),
+        for _ in range(int(self.max_sweeps)):
+            before = objective
+            for name, scheme in turns:
+                others = [terms[other] for other, _ in turns if other != name]
+                left = _less(problem, others)
+                terms[name], distortion = _improved(scheme, left, terms[name])
+            costs = (
+                _total(scheme, terms[name], problem) for name, scheme in self.schemes
             )
-            if before < math.inf and before - objective <= self.tol * before:
+            objective = problem.mu / 2 * distortion + sum(costs)
+            if before < math.inf and before - objective <= float(self.tol) * before:
                 break
-        sums: dict[str, dict[str, Code]] = {name: {} for name in weights}
-        found = {term.name: term.theta for term in terms}
-        for name, _ in self.schemes:
-            for weight, code in found[name].items():
-                sums[weight][name] = code
-        return objective, {name: Sum(parts) for name, parts in sums.items() if parts}
+        return objective, terms
 
-    def _feasible(self, theta: Mapping[str, Code]) -> bool:
+    def _feasible(self, theta: Mapping[str, Code], problem: Problem) -> bool:
         if not all(isinstance(code, Sum) for code in theta.values()):
             return False
         terms = [(scheme, _term(theta, name)) for name, scheme in self.schemes]
-        return all(scheme._feasible(own) for scheme, own in terms if own)
+        return all(scheme._feasible(own, problem) for scheme, own in terms if own)
 
-    def _project(self, theta: Mapping[str, Code]) -> Theta:
+    def _project(self, theta: Mapping[str, Code], problem: Problem) -> Theta:
         terms = {
-            name: scheme.project(_term(theta, name)) for name, scheme in self.schemes
+            name: scheme.project(_term(theta, name), problem.layers)
+            for name, scheme in self.schemes
         }
         return {
             weight: Sum({name: terms[name][weight] for name in code.terms})
@@ -152,50 +143,56 @@ class Additive(Composition):
             if isinstance(code, Sum)
         }
 
-    def _cost(
-        self, theta: Mapping[str, Code], weights: Weights | None, layers: Layers | None
-    ) -> float:
-        return sum(
-            scheme._cost(_term(theta, name), weights, layers)
-            for name, scheme in self.schemes
-        )
+    def _costs(
+        self, theta: Mapping[str, Code], problem: Problem
+    ) -> dict[str, float | Tensor]:
+        costs: dict[str, float | Tensor] = dict.fromkeys(theta, 0.0)
+        for name, scheme in self.schemes:
+            for weight, cost in scheme._costs(_term(theta, name), problem).items():
+                costs[weight] = costs[weight] + cost
+        return costs
 
 
-class _Term:
-    """A term of the sum: its scheme, its codes, and the weights they stand for."""
+def _improved(scheme: Scheme, left: Problem, theta: Theta) -> tuple[Theta, float]:
+    """Return the better of a term and its C step, and the distortion with it."""
+    new = scheme._solve(left, theta)
+    after = _distortion(left, new)
+    if not theta:
+        return new, after
+    before = _distortion(left, theta)
+    gain = _total(scheme, theta, left) - _total(scheme, new, left)
+    if gain + left.mu / 2 * (before - after) <= 0:
+        return theta, before
+    return new, after
 
-    def __init__(self, name: str, scheme: Scheme, theta: Theta) -> None:
-        self.name = name
-        self.scheme = scheme
-        self.theta = theta
-        self.dense = decompress(theta)
 
-    def take_from(self, left: Mapping[str, Tensor]) -> None:
-        """Subtract the term from what is left of the weights."""
-        for name, dense in self.dense.items():
-            left[name].sub_(dense)
+def _less(problem: Problem, terms: Iterable[Theta]) -> Problem:
+    """Return the problem of what terms leave of the weights."""
+    for theta in terms:
+        problem = problem.minus(decompress(theta))
+    return problem
 
-    def penalty(self, weights: Weights, layers: Layers | None) -> float:
-        return self.scheme._cost(self.theta, weights, layers)
 
-    def improve(
-        self, left: dict[str, Tensor], mu: float, layers: Layers | None
-    ) -> None:
-        """Compress anew what the other terms leave, and update what is left."""
-        target = {
-            name: left[name] + self.dense[name] if name in self.dense else left[name]
-            for name in left
-        }
-        theta = self.scheme._solve(target, mu, self.theta, layers)
-        new = _Term(self.name, self.scheme, theta)
-        rest = {name: target[name] - dense for name, dense in new.dense.items()}
-        if self.theta:
-            old = {name: left[name] for name in new.dense}
-            gain = self.penalty(target, layers) - new.penalty(target, layers)
-            if gain + mu / 2 * (_square(old.values()) - _square(rest.values())) <= 0:
-                return
-        self.theta, self.dense = new.theta, new.dense
-        left |= rest
+def _distortion(problem: Problem, theta: Theta) -> float:
+    """Return the squared error of Θ, in which weights without a code count in full."""
+    squares = []
+    for name, weight in problem.weights.items():
+        rest = weight - theta[name].dense() if name in theta else weight
+        squares.append(torch.linalg.vector_norm(rest, dtype=sum_dtype(rest)).square())
+    return sum(numbers(squares))
+
+
+def _total(scheme: Scheme, theta: Theta, problem: Problem) -> float:
+    return sum(floats(scheme._costs(theta, problem)).values())
+
+
+def _sums(terms: Mapping[str, Theta], problem: Problem) -> Theta:
+    """Return the sum of what each weight has of terms."""
+    return {
+        weight: Sum({name: t[weight] for name, t in terms.items() if weight in t})
+        for weight in problem.weights
+        if any(weight in theta for theta in terms.values())
+    }
 
 
 def _term(theta: Mapping[str, Code], term: str) -> Theta:
@@ -207,23 +204,18 @@ def _term(theta: Mapping[str, Code], term: str) -> Theta:
     }
 
 
-def _fitting(scheme: Scheme, theta: Theta, weights: Weights) -> Theta:
+def _fitting(scheme: Scheme, theta: Theta, problem: Problem) -> Theta:
     """Return the warm start of a term, or none if the scheme could not return it."""
+    weights = problem.weights
     theta = {name: code for name, code in theta.items() if name in weights}
     if theta.keys() != set(scheme.covers(weights, selected=True)):
         return {}
-    for name, dense in decompress(theta).items():
-        weight = weights[name]
+    for name, code in theta.items():
+        dense, weight = code.dense(), weights[name]
         if (dense.shape, dense.dtype, dense.device) != (
             weight.shape,
             weight.dtype,
             weight.device,
         ):
             return {}
-    return theta if scheme._feasible(theta) else {}
-
-
-def _square(tensors: Any) -> float:
-    """Return the sum of squares of tensors, in double precision where there is one."""
-    norms = (torch.linalg.vector_norm(x, dtype=sum_dtype(x)) for x in tensors)
-    return sum(float(norm) ** 2 for norm in norms)
+    return theta if scheme._feasible(theta, problem) else {}

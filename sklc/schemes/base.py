@@ -2,23 +2,19 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from sklc import selection
-from sklc.checks import check_option
 from sklc.codes import Code, Theta, decompress
 from sklc.codes.base import descendants
-from sklc.layers import LayerInfo, Layers
-from sklc.ops.tensors import CONV_SCHEMES
+from sklc.layers import Layers
+from sklc.ops.backend import numbers, sum_dtype
+from sklc.schemes.problem import Problem, Weights
 from sklc.schemes.validation import check_mu, check_weights
-
-Weights = Mapping[str, Tensor]
-
-GRANULARITIES = ("joint", "layer", "channel")
 
 
 class Scheme(BaseEstimator, ABC):
@@ -29,7 +25,8 @@ class Scheme(BaseEstimator, ABC):
     .. math:: \min_\Theta \; \mathrm{cost}(\Theta) + \frac\mu2 \|w - \Delta(\Theta)\|^2.
 
     A scheme holds hyperparameters and nothing else: what it computes, it returns. To
-    write one, subclass :class:`VectorScheme` or :class:`MatrixScheme`.
+    write one, subclass :class:`~sklc.schemes.VectorScheme` or
+    :class:`~sklc.schemes.MatrixScheme`.
     """
 
     @property
@@ -88,11 +85,30 @@ class Scheme(BaseEstimator, ABC):
         ValueError, TypeError
             If a hyperparameter, `mu` or a weight is invalid.
         """
+        self.check(weights, layers)
+        problem = Problem(weights, check_mu(mu), layers or {})
+        with torch.no_grad():
+            return self._solve(problem, theta or {})
+
+    def check(self, weights: Weights, layers: Layers | None = None) -> None:
+        """Raise what :meth:`compress` would raise for these weights, without solving.
+
+        Parameters
+        ----------
+        weights : dict of str to Tensor
+        layers : dict of str to LayerInfo, default=None
+            As for :meth:`compress`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a hyperparameter or a weight is invalid, or the scheme cannot compress
+            it: it has the wrong dimensions, or too little is known of its layer.
+        """
         self.validate()
         check_weights(weights)
-        check_mu(mu)
         with torch.no_grad():
-            return self._solve(weights, float(mu), theta or {}, layers)
+            self._check(Problem(weights, layers=layers or {}))
 
     def cost(
         self,
@@ -100,34 +116,58 @@ class Scheme(BaseEstimator, ABC):
         weights: Weights | None = None,
         layers: Layers | None = None,
     ) -> float:
-        """Return the penalty of Θ: 0 for a mere constraint, ``inf`` if Θ breaks it.
+        """Return the cost of Θ: 0 for a mere constraint, ``inf`` if Θ breaks it.
 
         Parameters
         ----------
         theta : dict of str to Code
         weights : dict of str to Tensor, default=None
-            The weights that Θ compresses, where the penalty depends on them.
+            The weights that Θ compresses, where the cost depends on them.
         layers : dict of str to LayerInfo, default=None
             As for :meth:`compress`.
         """
         self.validate()
+        problem = Problem(weights or {}, layers=layers or {})
         with torch.no_grad():
-            if not self._feasible(theta):
+            if not self._feasible(theta, problem):
                 return float("inf")
-            return self._cost(theta, weights, layers)
+            return sum(floats(self._costs(theta, problem)).values())
 
-    def project(self, theta: Mapping[str, Code]) -> Theta:
+    def cost_by_weight(
+        self,
+        theta: Mapping[str, Code],
+        weights: Weights | None = None,
+        layers: Layers | None = None,
+    ) -> dict[str, float]:
+        """Return the cost of each weight's code: of a feasible Θ, they add up to its.
+
+        Parameters
+        ----------
+        theta : dict of str to Code
+        weights : dict of str to Tensor, default=None
+        layers : dict of str to LayerInfo, default=None
+            As for :meth:`cost`.
+        """
+        self.validate()
+        problem = Problem(weights or {}, layers=layers or {})
+        with torch.no_grad():
+            return floats(self._costs(theta, problem))
+
+    def project(self, theta: Mapping[str, Code], layers: Layers | None = None) -> Theta:
         """Return the nearest feasible Θ of the same structure.
 
         Parameters
         ----------
         theta : dict of str to Code
             A result of :meth:`compress`, whose degrees of freedom have changed since.
+        layers : dict of str to LayerInfo, default=None
+            As for :meth:`compress`.
         """
+        problem = Problem({}, layers=layers or {})
         with torch.no_grad():
-            if self.keeps_feasible or self._feasible(theta):
+            if self.keeps_feasible or self._feasible(theta, problem):
                 return dict(theta)
-            return self._project(theta)
+            return self._project(theta, problem)
 
     def covers(self, weights: Weights, *, selected: bool = False) -> list[str]:
         """Return the names of the weights that this scheme compresses.
@@ -146,175 +186,46 @@ class Scheme(BaseEstimator, ABC):
         """Raise a ValueError or TypeError if a hyperparameter is invalid."""
 
     @abstractmethod
-    def _solve(
-        self,
-        weights: Weights,
-        mu: float,
-        theta: Mapping[str, Code],
-        layers: Layers | None,
-    ) -> Theta:
-        """Compress valid weights."""
+    def _solve(self, problem: Problem, theta: Mapping[str, Code]) -> Theta:
+        """Compress the weights of a problem that has been checked."""
 
-    def _feasible(self, theta: Mapping[str, Code]) -> bool:
-        """Whether Θ keeps the constraint."""
-        return True
+    def _check(self, problem: Problem) -> None:
+        """Raise if the scheme, itself valid, cannot compress these weights."""
 
-    def _project(self, theta: Mapping[str, Code]) -> Theta:
-        """Return the nearest feasible Θ of the same structure as this one."""
-        return self._solve(decompress(theta), 1.0, theta, None)
+    def _cost(self, name: str, code: Code, problem: Problem) -> float | Tensor:
+        """Return the cost of one weight's code: a number, or a scalar on its device.
 
-    def _cost(
-        self,
-        theta: Mapping[str, Code],
-        weights: Weights | None,
-        layers: Layers | None,
-    ) -> float:
-        """Return the penalty of a feasible Θ."""
+        The problem has what is known of weights and layers, which may be nothing.
+        """
         return 0.0
 
+    def _costs(
+        self, theta: Mapping[str, Code], problem: Problem
+    ) -> dict[str, float | Tensor]:
+        """Return the cost of every code of a feasible Θ."""
+        return {name: self._cost(name, code, problem) for name, code in theta.items()}
 
-class VectorScheme(Scheme):
-    """A scheme that sees weights as vectors.
-
-    A subclass writes :meth:`_compress` for a matrix each row of which is a problem of
-    its own. What the rows are is the scheme's ``granularity``: ``"joint"``, one row of
-    all weights; ``"layer"``, one row per weight; ``"channel"``, one row per output
-    channel (the first axis) of a weight.
-    """
-
-    granularity: str = "layer"
-
-    @abstractmethod
-    def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
-        """Compress each row of a matrix.
-
-        Parameters
-        ----------
-        rows : Tensor of shape (groups, n)
-        mu : float
-        warm : Code or None
-            The warm start of the first weight in `rows`, of any kind.
-
-        Returns
-        -------
-        Code of shape (groups, n)
-        """
-
-    def _compress_each(
-        self, problems: Sequence[tuple[Tensor, Code | None]], mu: float
-    ) -> list[Code]:
-        """Compress several matrices, each as :meth:`_compress` does.
-
-        A scheme that must wait for a device does so once for all of them here.
-
-        Parameters
-        ----------
-        problems : sequence of (rows, warm)
-        mu : float
-        """
-        return [self._compress(rows, mu, warm) for rows, warm in problems]
-
-    def _feasible_rows(self, rows: Tensor) -> bool:
-        """Whether every row of a decompressed matrix keeps the constraint."""
+    def _feasible(self, theta: Mapping[str, Code], problem: Problem) -> bool:
+        """Whether Θ keeps the constraint; of the problem, only the layers matter."""
         return True
 
-    def validate(self) -> None:
-        check_option(self, "granularity", GRANULARITIES)
-
-    def _groups(self, weights: Weights) -> Iterator[tuple[list[str], Tensor]]:
-        """Yield the problems: names of weights, and a matrix of (groups, n)."""
-        if self.granularity == "joint":
-            kinds = {(weight.dtype, weight.device) for weight in weights.values()}
-            if len(kinds) > 1:
-                msg = (
-                    f"{type(self).__name__}(granularity='joint') needs weights of one "
-                    f"dtype and device, got {sorted(map(str, kinds))}; use 'layer'."
-                )
-                raise ValueError(msg)
-            flat = [weight.reshape(1, -1) for weight in weights.values()]
-            yield list(weights), flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
-            return
-        for name, weight in weights.items():
-            channels = self.granularity == "channel" and weight.ndim > 0
-            yield [name], weight.reshape(len(weight) if channels else 1, -1)
-
-    def _solve(
-        self,
-        weights: Weights,
-        mu: float,
-        theta: Mapping[str, Code],
-        layers: Layers | None,
-    ) -> Theta:
-        if self.granularity == "channel":
-            self._refuse_transposed(weights, layers)
-        result: Theta = {}
-        groups = list(self._groups(weights))
-        problems = [(rows, theta.get(names[0])) for names, rows in groups]
-        codes = self._compress_each(problems, mu)
-        for (names, _), code in zip(groups, codes, strict=True):
-            shapes = [weights[name].shape for name in names]
-            result.update(zip(names, code.split(shapes), strict=True))
-        return result
-
-    def _refuse_transposed(self, weights: Weights, layers: Layers | None) -> None:
-        for name in weights:
-            if layers and name in layers and layers[name].output_axis != 0:
-                msg = (
-                    f"granularity='channel' needs the outputs on the first axis, but "
-                    f"{name!r} of {layers[name].kind} has them on axis "
-                    f"{layers[name].output_axis}; use 'layer' for it."
-                )
-                raise ValueError(msg)
-
-    def _feasible(self, theta: Mapping[str, Code]) -> bool:
-        dense = {name: code.dense() for name, code in theta.items()}
-        return all(self._feasible_rows(rows) for _, rows in self._groups(dense))
+    def _project(self, theta: Mapping[str, Code], problem: Problem) -> Theta:
+        """Return the nearest feasible Θ of the same structure as this one."""
+        dense = Problem(decompress(theta), layers=problem.layers)
+        return self._solve(dense, theta)
 
 
-class MatrixScheme(Scheme):
-    """A scheme that sees each weight as a matrix.
+def in_double(number: Tensor) -> Tensor:
+    """Return a scalar in double precision, where its device has that."""
+    return number.to(sum_dtype(number))
 
-    A subclass has a hyperparameter ``conv_scheme``, which says how convolutions become
-    matrices (see :func:`sklc.ops.tensors.matricize`), and writes :meth:`_compress`.
-    """
 
-    conv_scheme: str = "scheme_1"
-
-    @abstractmethod
-    def _compress(self, weight: Tensor, mu: float, layer: LayerInfo | None) -> Code:
-        """Compress one weight of two or more dimensions.
-
-        Parameters
-        ----------
-        weight : Tensor
-        mu : float
-        layer : LayerInfo or None
-            What is known of its layer.
-        """
-
-    def validate(self) -> None:
-        check_option(self, "conv_scheme", CONV_SCHEMES)
-
-    def _solve(
-        self,
-        weights: Weights,
-        mu: float,
-        theta: Mapping[str, Code],
-        layers: Layers | None,
-    ) -> Theta:
-        for name, weight in weights.items():
-            if weight.ndim < 2:
-                msg = (
-                    f"{type(self).__name__} compresses matrices, but {name!r} has "
-                    f"shape {tuple(weight.shape)}; select layers of two or more "
-                    "dimensions."
-                )
-                raise ValueError(msg)
-        known = layers or {}
-        return {
-            name: self._compress(weight, mu, known.get(name))
-            for name, weight in weights.items()
-        }
+def floats(costs: Mapping[str, float | Tensor]) -> dict[str, float]:
+    """Return costs as numbers, which leave their device all at once."""
+    return {
+        name: float(cost)
+        for name, cost in zip(costs, numbers(costs.values()), strict=True)
+    }
 
 
 def all_schemes() -> list[type[Scheme]]:

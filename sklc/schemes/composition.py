@@ -31,10 +31,14 @@ class Composition(_BaseComposition, Scheme):
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters, those of the parts as ``name__parameter``."""
+        if deep and _way_back(self):  # never valid: validate() will say so
+            deep = False
+        found: dict[str, Any]
         try:
-            return self._get_params("_named", deep=deep) | {"schemes": self.schemes}
+            found = self._get_params("_named", deep=deep)
         except (TypeError, ValueError):  # not (yet) valid: validate() will say so
-            return super().get_params(deep=False)
+            found = super().get_params(deep=False)
+        return found | {"schemes": self.schemes}
 
     def set_params(self, **params: Any) -> "Composition":
         """Set parameters: ``name`` replaces a part, ``name__parameter`` changes one."""
@@ -42,6 +46,19 @@ class Composition(_BaseComposition, Scheme):
             self.schemes = params.pop("schemes")
         self._set_params("_named", **params)
         return self
+
+    def __sklearn_clone__(self) -> Any:
+        self._check_finite()
+        return super().__sklearn_clone__()
+
+    def _check_finite(self) -> None:
+        if way := _way_back(self):
+            msg = (
+                f"{type(self).__name__} contains itself, as its part "
+                f"{'__'.join(way)!r}: make that part a scheme of its own, by clone() "
+                "before it is put in."
+            )
+            raise ValueError(msg)
 
     @property
     @abstractmethod
@@ -66,6 +83,7 @@ class Composition(_BaseComposition, Scheme):
                 )
                 raise TypeError(msg)
         self._validate_names([part[0] for part in self.schemes])
+        self._check_finite()
         for _, scheme, *_ in self.schemes:
             scheme.validate()
 
@@ -80,3 +98,17 @@ class Composition(_BaseComposition, Scheme):
     @property
     def has_cost(self) -> bool:
         return any(scheme.has_cost for _, scheme, *_ in self.schemes)
+
+
+def _way_back(scheme: Composition, above: tuple[Any, ...] = ()) -> list[str]:
+    """Return by which parts a composition comes to contain itself, or a part itself."""
+    above = (*above, scheme)
+    for part in scheme.schemes if isinstance(scheme.schemes, list | tuple) else ():
+        if not isinstance(part, tuple) or len(part) < 2:
+            continue
+        name, inner = part[:2]
+        if any(inner is outer for outer in above):
+            return [str(name)]
+        if isinstance(inner, Composition) and (way := _way_back(inner, above)):
+            return [str(name), *way]
+    return []

@@ -1,16 +1,20 @@
 """Low rank: weights that are products of thin matrices."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-from sklc.checks import check_bool, check_count, check_option, check_real
-from sklc.codes import Code, Dense, Factored
-from sklc.layers import LayerInfo, Layers
+from sklc.checks import check, check_bool, check_count, check_real
+from sklc.codes import Code, Factored, Theta
+from sklc.costs import COSTS, Cost, as_cost
+from sklc.layers import LayerInfo
+from sklc.ops.backend import numbers, sum_dtype
 from sklc.ops.svd import SVD
-from sklc.ops.tensors import matricize
-from sklc.schemes.base import MatrixScheme, Theta, Weights
+from sklc.ops.tensors import matricize, matrix_shape
+from sklc.schemes.frontier import Frontier, RankFrontier
+from sklc.schemes.matrix import MatrixScheme
+from sklc.schemes.problem import Problem
 from sklc.schemes.validation import count
 
 
@@ -28,8 +32,8 @@ class LowRank(MatrixScheme):
     ----------
     rank : int or float, default=0.1
         Largest rank: a number, or a fraction (from 0.0 to 1.0) of the full rank
-        ``min(m, n)``, rounded to nearest. At or above the full rank the weights are
-        returned as they are.
+        ``min(m, n)``, rounded to nearest but above 0.0 at least 1. At or above the full
+        rank the weights are returned as they are.
     conv_scheme : {"scheme_1", "scheme_2"}, default="scheme_1"
         How a convolution of shape ``(out, in, k1, k2)`` becomes a matrix:
         ``(out, in * k1 * k2)`` or ``(out * k1, in * k2)``.
@@ -56,19 +60,16 @@ class LowRank(MatrixScheme):
         super().validate()
         check_count(self, "rank")
 
-    def _compress(self, weight: Tensor, mu: float, layer: LayerInfo | None) -> Code:
-        matrix = matricize(weight, self.conv_scheme)
-        full = min(matrix.shape)
-        rank = count(self.rank, full)
-        if rank == full:
-            return Dense(weight.clone())
-        left, right = SVD(matrix, rank).truncate(rank)
-        return Factored(left, right, tuple(weight.shape), self.conv_scheme)
+    def _allowed(self, shape: torch.Size) -> int:
+        return count(self.rank, min(matrix_shape(shape, self.conv_scheme)))
 
-    def _feasible(self, theta: Mapping[str, Code]) -> bool:
+    def _compress(self, weight: Tensor, mu: float, layer: LayerInfo | None) -> Code:
+        rank = self._allowed(weight.shape)
+        return RankFrontier(weight, self.conv_scheme, rank).code(rank)
+
+    def _feasible(self, theta: Mapping[str, Code], problem: Problem) -> bool:
         return all(
-            rank_of(code, self.conv_scheme)
-            <= count(self.rank, min(matricize(code.dense(), self.conv_scheme).shape))
+            _rank_of(code, self.conv_scheme) <= self._allowed(code.shape)
             for code in theta.values()
         )
 
@@ -82,18 +83,20 @@ class RankSelection(MatrixScheme):
               \quad\text{s.t.}\quad \operatorname{rank}\Theta = r,
 
     by one singular value decomposition and the best of all ranks. The cost of rank `r`
-    is what its factors take, :math:`C(r) = r (m + n)`, but no more than the :math:`mn`
-    of the dense weight, which is kept where that is best. Of ranks that tie the
-    smallest is taken.
+    is what its factors take, :math:`C(r) = r (m + n)` numbers for example. The dense
+    weight is kept where that is best: ranks that take as much are never chosen. Of
+    ranks that tie the smallest is taken.
 
     Parameters
     ----------
     alpha : float, default=1e-6
-        Price of one number stored (of one multiplication per sample, if the criterion
-        is ``"flops"``), in units of the loss; at least 0.
-    criterion : {"storage", "flops"}, default="storage"
-        What is priced. ``"flops"`` counts each number as often as its layer uses it
-        for one sample, and needs to know the layers.
+        Price of a unit of the criterion (one number stored, or one multiplication per
+        sample), in units of the loss; at least 0.
+    criterion : {"storage", "flops"}, Cost or callable, default="storage"
+        What is priced: the numbers stored (:class:`sklc.costs.Storage`); the
+        multiplications for one sample (:class:`sklc.costs.Flops`), which needs to know
+        the layers; or what a function of a code and its
+        :class:`~sklc.layers.LayerInfo` returns, see :class:`sklc.costs.Cost`.
     normalize : bool, default=False
         Divide the squared error of every layer by the square of its norm (the published
         experiments on convolutional nets do). It is then not the distortion of the
@@ -120,7 +123,7 @@ class RankSelection(MatrixScheme):
     def __init__(
         self,
         alpha: float = 1e-6,
-        criterion: str = "storage",
+        criterion: str | Cost | Callable[[Code, LayerInfo | None], float] = "storage",
         normalize: bool = False,
         conv_scheme: str = "scheme_1",
     ) -> None:
@@ -132,76 +135,103 @@ class RankSelection(MatrixScheme):
     def validate(self) -> None:
         super().validate()
         check_real(self, "alpha", 0.0)
-        check_option(self, "criterion", ("storage", "flops"))
         check_bool(self, "normalize")
+        known = ", ".join(map(repr, COSTS))
+        wanted = f"one of {known}, a cost, or a function of a code and its layer"
+        check(self, "criterion", as_cost(self.criterion) is not None, wanted)
 
     @property
     def rescales_distortion(self) -> bool:
-        return self.normalize
+        return bool(self.normalize)
 
-    def _compress(self, weight: Tensor, mu: float, layer: LayerInfo | None) -> Code:
-        matrix = matricize(weight, self.conv_scheme)
-        svd = SVD(matrix)
-        square = svd.values.square()
-        error = torch.cat([square.flip(0).cumsum(0).flip(0), square.new_zeros(1)])
-        unit = float(square.sum()) if self.normalize else 1.0
-        prices = torch.tensor(
-            [self._price(rank, matrix.shape, layer) for rank in range(len(error))],
-            dtype=error.dtype,
-            device=error.device,
-        )
-        rank = int((prices * unit + mu / 2 * error).argmin())
-        if rank * sum(matrix.shape) >= matrix.numel():
-            return Dense(weight.clone())
-        left, right = svd.truncate(rank)
-        return Factored(left, right, tuple(weight.shape), self.conv_scheme)
+    @property
+    def _price(self) -> Cost:
+        found = as_cost(self.criterion)
+        assert found is not None
+        return found
 
-    def _price(self, rank: int, shape: torch.Size, layer: LayerInfo | None) -> float:
-        uses = layer.uses if layer and self.criterion == "flops" else 1.0
-        return self.alpha * uses * min(rank * sum(shape), shape.numel())
+    def _check(self, problem: Problem) -> None:
+        super()._check(problem)
+        frontiers = {
+            name: RankFrontier(weight, self.conv_scheme)
+            for name, weight in problem.weights.items()
+        }
+        for dense in False, True:
+            codes = {
+                name: frontier.outline(frontier.full if dense else 0)
+                for name, frontier in frontiers.items()
+            }
+            self._check_known(codes, problem)
+            for name, code in codes.items():
+                self._price(code, problem.layers.get(name))
 
-    def _solve(
-        self,
-        weights: Weights,
-        mu: float,
-        theta: Mapping[str, Code],
-        layers: Layers | None,
-    ) -> Theta:
-        self._check_known(weights, layers)
-        return super()._solve(weights, mu, theta, layers)
-
-    def _check_known(self, names: Mapping[str, object], layers: Layers | None) -> None:
-        unknown = [name for name in names if name not in (layers or {})]
-        if self.criterion == "flops" and unknown:
+    def _check_known(self, theta: Mapping[str, Code], problem: Problem) -> None:
+        """Raise unless enough is known of the layers to price these codes."""
+        price = self._price
+        lacking: dict[str, list[str]] = {}
+        for name, code in theta.items():
+            if reason := price.unknown(code, problem.layers.get(name)):
+                lacking.setdefault(reason, []).append(name)
+        for reason, names in lacking.items():
             msg = (
-                "RankSelection(criterion='flops') must know how often a layer is used; "
-                f"pass layers=... with {unknown}, or use criterion='storage'."
+                f"RankSelection(criterion={self.criterion!r}) cannot price {names}: "
+                f"{reason}. Use criterion='storage', or select other layers with Mixed."
             )
             raise ValueError(msg)
 
-    def _cost(
-        self, theta: Mapping[str, Code], weights: Weights | None, layers: Layers | None
-    ) -> float:
-        self._check_known(theta, layers)
-        if self.normalize and weights is None:
+    def _best(self, frontier: Frontier, mu: float, layer: LayerInfo | None) -> Tensor:
+        price = self._price
+        alpha: float | Tensor = float(self.alpha)
+        if self.normalize:
+            alpha = alpha * frontier.errors[0]  # of rank 0, the squared norm
+        sizes = range(len(frontier.errors))
+        prices = [price(frontier.outline(size), layer) for size in sizes]
+        return frontier.best(prices, alpha, mu)
+
+    def _compress(self, weight: Tensor, mu: float, layer: LayerInfo | None) -> Code:
+        frontier = RankFrontier(weight, self.conv_scheme)
+        return frontier.code(int(self._best(frontier, mu, layer)))
+
+    def _solve(self, problem: Problem, theta: Mapping[str, Code]) -> Theta:
+        if all(weight.is_cpu for weight in problem.weights.values()):
+            return super()._solve(problem, theta)  # one frontier in memory at a time
+        frontiers = {
+            name: RankFrontier(weight, self.conv_scheme)
+            for name, weight in problem.weights.items()
+        }
+        best = [
+            self._best(frontier, problem.mu, problem.layers.get(name))
+            for name, frontier in frontiers.items()
+        ]
+        return {
+            name: frontier.code(int(size))
+            for (name, frontier), size in zip(
+                frontiers.items(), numbers(best), strict=True
+            )
+        }
+
+    def _costs(
+        self, theta: Mapping[str, Code], problem: Problem
+    ) -> dict[str, float | Tensor]:
+        self._check_known(theta, problem)
+        return super()._costs(theta, problem)
+
+    def _cost(self, name: str, code: Code, problem: Problem) -> float | Tensor:
+        price = float(self.alpha) * self._price(code, problem.layers.get(name))
+        if not self.normalize:
+            return price
+        if name not in problem.weights:
             msg = "RankSelection(normalize=True).cost(theta, weights) needs weights."
             raise ValueError(msg)
-        total = 0.0
-        for name, code in theta.items():
-            shape = matricize(code.dense(), self.conv_scheme).shape
-            rank = rank_of(code, self.conv_scheme)
-            unit = 1.0
-            if self.normalize and weights is not None:
-                unit = float(weights[name].double().square().sum())
-            total += unit * self._price(rank, shape, (layers or {}).get(name))
-        return total
+        weight = problem.weights[name]
+        return price * weight.to(sum_dtype(weight)).square().sum()
 
 
-def rank_of(code: Code, conv_scheme: str) -> int:
-    """Return the rank of a code: that of its factors, or the numerical rank."""
-    if isinstance(code, Factored) and code.conv_scheme == conv_scheme:
+def _rank_of(code: Code, view: str) -> int:
+    """Return the rank of the factors, or how many singular values are no rounding."""
+    if isinstance(code, Factored) and code.conv_scheme == view:
         return code.rank
-    matrix = matricize(code.dense(), conv_scheme)
+    matrix = matricize(code.dense(), view)
     values = SVD(matrix).values
     tolerance = max(matrix.shape) * torch.finfo(matrix.dtype).eps
     return int((values > tolerance * values.max()).sum())

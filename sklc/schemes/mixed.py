@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sklc.codes import Code, Theta, decompress
-from sklc.layers import Layers
-from sklc.schemes.base import Scheme, Weights
+from torch import Tensor
+
+from sklc.codes import Code, Theta
+from sklc.schemes.base import Scheme
 from sklc.schemes.composition import Composition
+from sklc.schemes.problem import Problem, Weights
 from sklc.selection import Selector, select
 
 
@@ -84,40 +86,48 @@ class Mixed(Composition):
         }
         return [name for name in weights if name in covered]
 
-    def _solve(
-        self,
-        weights: Weights,
-        mu: float,
-        theta: Mapping[str, Code],
-        layers: Layers | None,
-    ) -> Theta:
-        found: Theta = {}
-        for scheme, names in self._parts(weights):
-            own = {name: weights[name] for name in names}
-            found |= scheme._solve(own, mu, theta, layers)
-        return {name: found[name] for name in weights if name in found}
+    def _check(self, problem: Problem) -> None:
+        for scheme, names in self._parts(problem.weights):
+            scheme._check(problem.only(names))
 
-    def _split(self, theta: Mapping[str, Code]) -> list[tuple[Scheme, Theta]]:
+    def _solve(self, problem: Problem, theta: Mapping[str, Code]) -> Theta:
+        found: Theta = {}
+        for scheme, names in self._parts(problem.weights):
+            found |= scheme._solve(problem.only(names), theta)
+        return {name: found[name] for name in problem.weights if name in found}
+
+    def _split(
+        self, theta: Mapping[str, Code], problem: Problem
+    ) -> list[tuple[Scheme, Theta]]:
+        """Return the schemes and the codes of their weights."""
+        # a selector may look at weights, so these must be had
+        weights = {
+            name: problem.weights[name] if name in problem.weights else code.dense()
+            for name, code in theta.items()
+        }
         # a selected weight that a scheme leaves alone is not in its Θ: not strict
-        parts = self._parts(decompress(theta), strict=False)
         return [
             (scheme, {name: theta[name] for name in names})
-            for scheme, names in parts
+            for scheme, names in self._parts(weights, strict=False)
             if names
         ]
 
-    def _feasible(self, theta: Mapping[str, Code]) -> bool:
-        return all(scheme._feasible(own) for scheme, own in self._split(theta))
+    def _feasible(self, theta: Mapping[str, Code], problem: Problem) -> bool:
+        return all(
+            scheme._feasible(own, problem)
+            for scheme, own in self._split(theta, problem)
+        )
 
-    def _project(self, theta: Mapping[str, Code]) -> Theta:
+    def _project(self, theta: Mapping[str, Code], problem: Problem) -> Theta:
         found: Theta = {}
-        for scheme, own in self._split(theta):
-            found |= scheme.project(own)
+        for scheme, own in self._split(theta, problem):
+            found |= scheme.project(own, problem.layers)
         return {name: found[name] for name in theta}
 
-    def _cost(
-        self, theta: Mapping[str, Code], weights: Weights | None, layers: Layers | None
-    ) -> float:
-        return sum(
-            scheme._cost(own, weights, layers) for scheme, own in self._split(theta)
-        )
+    def _costs(
+        self, theta: Mapping[str, Code], problem: Problem
+    ) -> dict[str, float | Tensor]:
+        costs: dict[str, float | Tensor] = {}
+        for scheme, own in self._split(theta, problem):
+            costs |= scheme._costs(own, problem)
+        return {name: costs[name] for name in theta if name in costs}

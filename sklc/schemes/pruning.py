@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from sklc.checks import check_count, check_real
-from sklc.codes import Code, Sparse, decompress
-from sklc.layers import Layers
-from sklc.ops.backend import at_least_float32
+from sklc.codes import Code, Sparse, Theta, decompress
+from sklc.ops.backend import at_least_float32, sum_dtype
 from sklc.ops.projections import l1_threshold, largest, shrink, top
 from sklc.ops.sorting import above
-from sklc.schemes.base import VectorScheme, Weights
+from sklc.schemes.base import in_double
+from sklc.schemes.problem import Problem
+from sklc.schemes.rows import Rows
 from sklc.schemes.validation import count
+from sklc.schemes.vector import VectorScheme
 
 
 class _Pruning(VectorScheme):
@@ -49,9 +51,10 @@ class ConstraintL0Pruning(_Pruning):
     ----------
     kappa : int or float, default=0.05
         Most non-zeros: a number of weights, or a fraction (from 0.0 to 1.0) of the
-        weights of a group, rounded to nearest. 0 prunes all.
-    granularity : {"joint", "layer", "channel"}, default="joint"
-        One budget for all layers together, for each, or for each output channel.
+        weights of a row, rounded to nearest but above 0.0 at least 1. 0 prunes all.
+    granularity : {"joint", "layer", "channel"} or Blocks, default="joint"
+        One budget for all layers together, for each, for each output channel, or for
+        each block of some weights: ``Blocks(4)`` with ``kappa=2`` is 2:4 sparsity.
 
     References
     ----------
@@ -67,7 +70,11 @@ class ConstraintL0Pruning(_Pruning):
     tensor([ 3., -2.,  0.,  0.])
     """
 
-    def __init__(self, kappa: int | float = 0.05, granularity: str = "joint") -> None:
+    any_rows = True
+
+    def __init__(
+        self, kappa: int | float = 0.05, granularity: str | Rows = "joint"
+    ) -> None:
         self.kappa = kappa
         self.granularity = granularity
 
@@ -102,9 +109,10 @@ class ConstraintL1Pruning(_Pruning):
     Parameters
     ----------
     kappa : float, default=100.0
-        Largest l1 norm of a group, at least 0. 0 prunes all.
-    granularity : {"joint", "layer", "channel"}, default="joint"
-        One norm for all layers together, for each, or for each output channel.
+        Largest l1 norm of a row, at least 0. 0 prunes all.
+    granularity : {"joint", "layer", "channel"} or Blocks, default="joint"
+        One norm for all layers together, for each, for each output channel, or for each
+        block of some weights.
 
     References
     ----------
@@ -121,8 +129,9 @@ class ConstraintL1Pruning(_Pruning):
     """
 
     keeps_feasible = False
+    any_rows = True
 
-    def __init__(self, kappa: float = 100.0, granularity: str = "joint") -> None:
+    def __init__(self, kappa: float = 100.0, granularity: str | Rows = "joint") -> None:
         self.kappa = kappa
         self.granularity = granularity
 
@@ -137,11 +146,11 @@ class ConstraintL1Pruning(_Pruning):
 
     def _feasible_rows(self, rows: Tensor) -> bool:
         norm = float(rows.abs().sum(1, dtype=torch.float64).max())
-        return norm <= self.kappa * (1 + 4 * torch.finfo(rows.dtype).eps)
+        return norm <= float(self.kappa) * (1 + 4 * torch.finfo(rows.dtype).eps)
 
-    def _project(self, theta: Mapping[str, Code]) -> dict[str, Code]:
+    def _project(self, theta: Mapping[str, Code], problem: Problem) -> Theta:
         # the projection keeps zeros, so it stays within the support
-        found = decompress(super()._project(theta))
+        found = decompress(super()._project(theta, problem))
         return {
             name: Sparse(
                 found[name].reshape(-1)[code.index.long()], code.index, code.size
@@ -186,15 +195,11 @@ class PenaltyL0Pruning(_Pruning):
         check_real(self, "alpha", 0.0)
 
     def _kept(self, rows: Tensor, mu: float) -> tuple[Tensor, Tensor]:
-        threshold = math.sqrt(2.0 * self.alpha / mu)
+        threshold = math.sqrt(2.0 * float(self.alpha) / mu)
         return rows, torch.as_tensor(above(at_least_float32(rows), threshold))
 
-    def _cost(
-        self, theta: Mapping[str, Code], weights: Weights | None, layers: Layers | None
-    ) -> float:
-        return self.alpha * sum(
-            int(code.dense().count_nonzero()) for code in theta.values()
-        )
+    def _cost(self, name: str, code: Code, problem: Problem) -> Tensor:
+        return float(self.alpha) * in_double(_entries(code).count_nonzero())
 
 
 class PenaltyL1Pruning(_Pruning):
@@ -232,13 +237,14 @@ class PenaltyL1Pruning(_Pruning):
         check_real(self, "alpha", 0.0)
 
     def _kept(self, rows: Tensor, mu: float) -> tuple[Tensor, Tensor]:
-        shrunk = shrink(rows, self.alpha / mu)
+        shrunk = shrink(rows, float(self.alpha) / mu)
         return shrunk, shrunk != 0
 
-    def _cost(
-        self, theta: Mapping[str, Code], weights: Weights | None, layers: Layers | None
-    ) -> float:
-        return self.alpha * sum(
-            float(code.dense().abs().sum(dtype=torch.float64))
-            for code in theta.values()
-        )
+    def _cost(self, name: str, code: Code, problem: Problem) -> Tensor:
+        entries = _entries(code)
+        return float(self.alpha) * entries.abs().sum(dtype=sum_dtype(entries))
+
+
+def _entries(code: Code) -> Tensor:
+    """Return the weights that a code stands for, zeros left out where it lacks them."""
+    return code.values if isinstance(code, Sparse) else code.dense()

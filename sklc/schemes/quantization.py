@@ -15,8 +15,9 @@ from sklc.ops.kmeans_rows import kmeans_rows
 from sklc.ops.nearest import nearest, nearest_or_zero
 from sklc.ops.projections import ternary_scale
 from sklc.ops.sorting import sort
-from sklc.schemes.base import VectorScheme, Weights
+from sklc.schemes.problem import Problem, Weights
 from sklc.schemes.validation import check_weights, count
+from sklc.schemes.vector import VectorScheme
 
 
 class AdaptiveQuantization(VectorScheme):
@@ -47,7 +48,8 @@ class AdaptiveQuantization(VectorScheme):
         Whether one of the values is 0.
     kappa : int or float, default=None
         Needs ``zero=True``. Most non-zeros: a number of weights, or a fraction (from
-        0.0 to 1.0) of the weights of a group, rounded to nearest.
+        0.0 to 1.0) of the weights of a group, rounded to nearest but above 0.0 at least
+        1.
     granularity : {"joint", "layer", "channel"}, default="layer"
         One codebook for all layers together, for each, or for each output channel.
 
@@ -107,7 +109,7 @@ class AdaptiveQuantization(VectorScheme):
         self.validate()
         check_weights(weights)
         result = {}
-        for names, rows in self._groups(weights):
+        for names, rows in self._groups(Problem(weights)):
             found = self._clustered(rows, None)
             total = sum(clustering.distortion for clustering in found)
             excess = sum(clustering.excess for clustering in found)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklc.checks import is_positive
+from sklc.checks import as_float, is_positive, shown
 from sklc.ops.backend import at_least_float32, numbers, numpy_view
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -62,15 +62,21 @@ def check_weights(weights: Any) -> None:
             raise ValueError(msg)
 
 
-def check_mu(mu: Any) -> None:
-    """Raise unless `mu` is a positive finite number."""
+def check_mu(mu: Any) -> float:
+    """Return `mu` as a float; raise unless it is a positive finite number."""
     if not is_positive(mu):
-        msg = f"mu must be a positive finite number, got {mu!r}."
+        msg = f"mu must be a positive finite number, got {shown(mu)}."
         raise ValueError(msg)
+    return as_float(mu)
 
 
 def count(value: int | float, total: int) -> int:
-    """Return a count, given as an int or as a fraction of `total`, at most `total`."""
+    """Return a count, given as an int or as a fraction of `total`, at most `total`.
+
+    Fractions are rounded to nearest, but one above 0 is at least 1: who asks for little
+    does not ask for nothing.
+    """
     if isinstance(value, Integral):
         return min(int(value), total)
-    return round(float(value) * total)
+    fraction = float(value)
+    return max(round(fraction * total), 1 if fraction > 0 else 0)

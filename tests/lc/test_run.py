@@ -128,10 +128,10 @@ def test_an_error_of_the_reference_leaves_nothing():
 
 def test_an_error_of_the_scheme_leaves_the_best_iterate():
     class Fails(AdaptiveQuantization):
-        def _solve(self, weights, mu, theta, layers):
-            if theta and mu > 0.015:  # of the second step
+        def _solve(self, problem, theta):
+            if theta and problem.mu > 0.015:  # of the second step
                 raise ZeroDivisionError
-            return super()._solve(weights, mu, theta, layers)
+            return super()._solve(problem, theta)
 
     lc = compressor(scheme=Fails(k=2))
     with pytest.raises(ZeroDivisionError):

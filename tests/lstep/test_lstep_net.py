@@ -20,7 +20,7 @@ from skorch import (
 from skorch.callbacks import Callback, EpochScoring
 from torch import nn
 
-from sklc.layers import LayerInfo
+from sklc.layers import Grid, LayerInfo
 from sklc.lstep import LStep, NetLStep, default_l_step, register
 from sklc.lstep.base import _registry
 from sklc.lstep.net.pull import Pull
@@ -370,11 +370,16 @@ def test_layers_say_how_often_a_weight_is_used():
     X = torch.randn(7, 2, 6, 5)
     learner = NetLStep().start(net, X, torch.zeros(7, dtype=int), n_steps=1)
     layers = learner.layers()
-    assert layers["conv.weight"] == LayerInfo("Conv2d", 2, 0, 4 * 3)
-    assert layers["up.weight"] == LayerInfo("ConvTranspose2d", 1, 1, 4 * 3)
+    small, large = (4, 3), (5, 4)
+    assert layers["conv.weight"] == LayerInfo(
+        "Conv2d", 2, 0, 4 * 3, (Grid((6, 5), small),)
+    )
+    assert layers["up.weight"] == LayerInfo(
+        "ConvTranspose2d", 1, 1, 4 * 3, (Grid(small, large),)
+    )
     assert layers["fc.weight"] == LayerInfo("Linear", 1, 0, 2.0)
-    assert layers["fc.bias"] == layers["fc.weight"]
-    assert layers["scale"] == LayerInfo("Convolutional")
+    assert layers["fc.bias"] == LayerInfo("Linear", uses=None)
+    assert layers["scale"] == LayerInfo("Convolutional", uses=None)
     assert not any(m._forward_hooks for m in learner.estimator.module_.modules())
 
 

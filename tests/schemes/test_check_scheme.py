@@ -37,14 +37,14 @@ class Casts(Rounded):
 
 
 class Flattens(Rounded):
-    def _solve(self, weights, mu, theta, layers):
-        found = super()._solve(weights, mu, theta, layers)
+    def _solve(self, problem, theta):
+        found = super()._solve(problem, theta)
         return {name: Dense(code.weight.reshape(-1)) for name, code in found.items()}
 
 
 class Forgets(Rounded):
-    def _solve(self, weights, mu, theta, layers):
-        found = super()._solve(weights, mu, theta, layers)
+    def _solve(self, problem, theta):
+        found = super()._solve(problem, theta)
         found.popitem()
         return found
 
@@ -121,12 +121,12 @@ class Guesses(Rounded):
 
 
 class MindsTheOrder(Rounded):
-    def _solve(self, weights, mu, theta, layers):
-        found = super()._solve(weights, mu, theta, layers)
-        first = min(weights)
-        if next(iter(weights)) == first:
+    def _solve(self, problem, theta):
+        found = super()._solve(problem, theta)
+        first = min(problem.weights)
+        if next(iter(problem.weights)) == first:
             return found
-        return found | {first: Dense(weights[first].trunc())}
+        return found | {first: Dense(problem.weights[first].trunc())}
 
 
 class ChangesItsParameters(LowRank):
@@ -240,7 +240,7 @@ def test_the_weights_may_be_given():
 def test_the_layers_are_known_unless_others_are_given():
     scheme = RankSelection(criterion="flops")
     check_scheme(scheme)
-    with pytest.raises(ValueError, match="must know how often a layer is used"):
+    with pytest.raises(ValueError, match="nothing is known of its layer"):
         check_scheme(scheme, layers={})
 
 
@@ -262,7 +262,7 @@ def test_any_scheme_will_do():
     class Nothing(Scheme):
         """The weights themselves."""
 
-        def _solve(self, weights, mu, theta, layers):
-            return {name: Dense(weight.clone()) for name, weight in weights.items()}
+        def _solve(self, problem, theta):
+            return {name: Dense(w.clone()) for name, w in problem.weights.items()}
 
     check_scheme(Nothing())

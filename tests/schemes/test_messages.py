@@ -5,11 +5,13 @@ import pytest
 import torch
 from cases import LEAVES, draw, name_of, uses
 
+from sklc.costs import Storage
 from sklc.layers import LayerInfo
 from sklc.schemes import (
     AdaptiveQuantization,
     Additive,
     BinaryQuantization,
+    Blocks,
     ConstraintL0Pruning,
     ConstraintL1Pruning,
     LowRank,
@@ -137,7 +139,8 @@ def test_mu_may_be_any_positive_number(mu):
 
 # hyperparameters
 
-OPTION = "granularity must be one of 'joint', 'layer', 'channel'."
+OPTION = "granularity must be one of 'joint', 'layer', 'channel'"
+ROWS = ", or rows such as Blocks(4)"
 AT_LEAST_0 = "must be a finite number of at least 0.0."
 COUNT = (
     "must be an int of at least 0 (a count) or a float from 0.0 to 1.0 (a fraction)."
@@ -158,15 +161,23 @@ BAD_PARAMETERS = [
         for zero in (1, 0, None, "yes")
     ],
     *[
-        (kind, {"granularity": option}, f"(granularity={option!r}): {OPTION}")
+        (kind, {"granularity": option}, f"(granularity={option!r}): {OPTION}{more}.")
+        for kind, more in (
+            (AdaptiveQuantization, ""),
+            (ScaledBinaryQuantization, ""),
+            (ScaledTernaryQuantization, ""),
+            (ConstraintL0Pruning, ROWS),
+            (ConstraintL1Pruning, ROWS),
+        )
+        for option in ("row", None, Blocks)
+    ],
+    *[
+        (kind, {"granularity": Blocks(2)}, f"(granularity=Blocks(m=2)): {OPTION}.")
         for kind in (
             AdaptiveQuantization,
             ScaledBinaryQuantization,
             ScaledTernaryQuantization,
-            ConstraintL0Pruning,
-            ConstraintL1Pruning,
         )
-        for option in ("row", None)
     ],
     *[
         (kind, {**more, name: value}, f"({name}={value!r}): {name} {COUNT}")
@@ -192,7 +203,7 @@ BAD_PARAMETERS = [
             (PenaltyL1Pruning, "alpha"),
             (RankSelection, "alpha"),
         )
-        for value in (-1, -1e-9, NAN, INF, "1", True, False)
+        for value in (-1, -1e-9, NAN, INF, "1", True, False, 10**400, np.float16("inf"))
     ],
     *[
         (
@@ -204,11 +215,15 @@ BAD_PARAMETERS = [
         for kind in (LowRank, RankSelection)
         for option in ("scheme_3", 1)
     ],
-    (
-        RankSelection,
-        {"criterion": "time"},
-        "(criterion='time'): criterion must be one of 'storage', 'flops'.",
-    ),
+    *[
+        (
+            RankSelection,
+            {"criterion": criterion},
+            f"(criterion={criterion!r}): criterion must be one of 'storage', 'flops', "
+            "a cost, or a function of a code and its layer.",
+        )
+        for criterion in ("time", None, 3, Storage)
+    ],
     (
         RankSelection,
         {"normalize": 1},
@@ -331,14 +346,15 @@ def test_flops_need_layers():
 
     def expected(names):
         return (
-            "RankSelection(criterion='flops') must know how often a layer is used; "
-            f"pass layers=... with {names}, or use criterion='storage'."
+            f"RankSelection(criterion='flops') cannot price {names}: nothing is known "
+            "of its layer (pass layers=...). Use criterion='storage', or select other "
+            "layers with Mixed."
         )
 
     both = expected("['conv.weight', 'fc.weight']")
     assert error_of(ValueError, compress, scheme, NET) == both
     assert error_of(ValueError, scheme.cost, theta) == both
-    some = uses({"fc.weight": 1})
+    some = uses({"fc.weight": NET["fc.weight"]})
     one = expected("['conv.weight']")
     assert error_of(ValueError, compress, scheme, NET, layers=some) == one
     assert error_of(ValueError, scheme.cost, theta, NET, some) == one

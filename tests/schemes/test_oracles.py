@@ -12,7 +12,7 @@ from cases import CONV_SCHEMES, GRANULARITIES, distortion, draw, objective
 from sklearn.cluster import KMeans
 
 from sklc.codes import Dense, Factored, Quantized
-from sklc.layers import LayerInfo
+from sklc.layers import Grid, LayerInfo
 from sklc.ops import kmeans_rows
 from sklc.ops.kmeans1d import Clustering, kmeans_1d
 from sklc.schemes import (
@@ -296,7 +296,8 @@ def test_rank_zero_is_no_weight_at_all():
 
 
 @pytest.mark.parametrize(
-    ("rank", "kept"), [(0.0, 0), (0.14, 1), (0.16, 2), (0.34, 3), (0.36, 4), (0.94, 9)]
+    ("rank", "kept"),
+    [(0.0, 0), (0.01, 1), (0.14, 1), (0.16, 2), (0.34, 3), (0.36, 4), (0.94, 9)],
 )
 def test_fractions_of_the_full_rank_are_rounded_to_nearest(rank, kept):
     assert LowRank(rank).compress(draw({"w": (10, 12)}), 1.0)["w"].rank == kept
@@ -310,7 +311,7 @@ def test_no_rank_is_a_better_trade_off(alpha, criterion, normalize, conv_scheme)
     weights = draw({"fc.weight": (6, 7), "conv.weight": (4, 3, 2, 5)}, torch.float64)
     layers = {
         "fc.weight": LayerInfo("Linear", uses=1.0),
-        "conv.weight": LayerInfo("Conv2d", uses=3.0),
+        "conv.weight": LayerInfo("Conv2d", uses=3.0, grids=(Grid((2, 7), (3, 1)),)),
     }
     scheme = RankSelection(alpha, criterion, normalize, conv_scheme)
     mu = 0.3
@@ -319,17 +320,21 @@ def test_no_rank_is_a_better_trade_off(alpha, criterion, normalize, conv_scheme)
     for name, weight in weights.items():
         matrix = as_matrix(weight.numpy(), conv_scheme)
         square = scipy.linalg.svd(matrix, compute_uv=False) ** 2
-        price = alpha * (layers[name].uses if criterion == "flops" else 1.0)
+        uses = between = layers[name].uses if criterion == "flops" else 1.0
+        if criterion == "flops" and conv_scheme == "scheme_2" and weight.ndim > 2:
+            between = 2.0 * 1.0
+        m, n = matrix.shape
         unit = square.sum() if normalize else 1.0
+        prices = [rank * (uses * m + between * n) for rank in range(len(square) + 1)]
+        full = uses * m * n
         costs = [
-            unit * price * min(rank * sum(matrix.shape), matrix.size)
-            + mu / 2 * square[rank:].sum()
-            for rank in range(len(square) + 1)
+            unit * alpha * min(price, full) + mu / 2 * square[rank:].sum()
+            for rank, price in enumerate(prices)
         ]
         rank = int(np.argmin(costs))
         total += costs[rank]
-        if rank * sum(matrix.shape) >= matrix.size:
-            assert isinstance(found[name], Dense), "its factors would be larger"
+        if prices[rank] >= full:
+            assert isinstance(found[name], Dense), "its factors would cost more"
             assert torch.equal(found[name].weight, weight)
         else:
             assert found[name].rank == rank
@@ -456,7 +461,7 @@ def test_a_certificate_adds_up_the_groups_of_a_weight(monkeypatch):
     ("kappa", "kept"),
     [
         *[(0, 0), (1, 1), (9, 9), (10, 10), (11, 10), (10**9, 10), (np.int64(3), 3)],
-        *[(0.0, 0), (0.04, 0), (0.06, 1), (0.24, 2), (0.26, 3), (0.96, 10), (1.0, 10)],
+        *[(0.0, 0), (0.04, 1), (0.06, 1), (0.24, 2), (0.26, 3), (0.96, 10), (1.0, 10)],
     ],
 )
 def test_pruning_keeps_the_count_or_the_fraction_it_is_told(kappa, kept):

@@ -1,0 +1,105 @@
+"""Schemes that see weights as vectors."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+
+from torch import Tensor
+
+from sklc.checks import check, is_one_of
+from sklc.codes import Code, Theta
+from sklc.schemes.base import Scheme
+from sklc.schemes.problem import Problem
+from sklc.schemes.rows import NAMED, Rows
+
+
+class VectorScheme(Scheme):
+    """A scheme that sees weights as vectors.
+
+    A subclass writes :meth:`_compress` for a matrix each row of which is a problem of
+    its own. What the rows are is the scheme's ``granularity``: ``"joint"``, one row of
+    all weights; ``"layer"``, one row per weight; ``"channel"``, one row per output
+    channel (the first axis) of a weight; or an object that says so, such as
+    :class:`~sklc.schemes.Blocks`, if ``any_rows`` is true.
+    """
+
+    granularity: str | Rows = "layer"
+
+    #: Whether rows may be any parts of a weight: codes are Sparse or Dense then.
+    any_rows = False
+
+    @abstractmethod
+    def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
+        """Compress each row of a matrix.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (groups, n)
+        mu : float
+        warm : Code or None
+            The warm start of the first weight in `rows`, of any kind. None if the rows
+            are parts of a weight of another shape.
+
+        Returns
+        -------
+        Code of shape (groups, n)
+        """
+
+    def _compress_each(
+        self, problems: Sequence[tuple[Tensor, Code | None]], mu: float
+    ) -> list[Code]:
+        """Compress several matrices, each as :meth:`_compress` does.
+
+        A scheme that must wait for a device does so once for all of them here.
+
+        Parameters
+        ----------
+        problems : sequence of (rows, warm)
+        mu : float
+        """
+        return [self._compress(rows, mu, warm) for rows, warm in problems]
+
+    def _feasible_rows(self, rows: Tensor) -> bool:
+        """Whether every row of a decompressed matrix keeps the constraint."""
+        return True
+
+    def validate(self) -> None:
+        if self.any_rows and isinstance(self.granularity, Rows):
+            self.granularity.validate()
+            return
+        wanted = "one of " + ", ".join(map(repr, NAMED))
+        if self.any_rows:
+            wanted += ", or rows such as Blocks(4)"
+        check(self, "granularity", is_one_of(self.granularity, NAMED), wanted)
+
+    @property
+    def _rows(self) -> Rows:
+        value = self.granularity
+        return value if isinstance(value, Rows) else NAMED[value]
+
+    def _check(self, problem: Problem) -> None:
+        self._rows.check(self, problem)
+
+    def _groups(self, problem: Problem) -> Iterator[tuple[list[str], Tensor]]:
+        """Yield names of weights, and a matrix of rows of theirs."""
+        for laid in self._rows.lay(problem):
+            for matrix in laid.matrices:
+                yield laid.names, matrix
+
+    def _solve(self, problem: Problem, theta: Mapping[str, Code]) -> Theta:
+        laid = list(self._rows.lay(problem))
+        problems = [
+            (rows, theta.get(each.names[0]) if each.in_order else None)
+            for each in laid
+            for rows in each.matrices
+        ]
+        codes = iter(self._compress_each(problems, problem.mu))
+        result: Theta = {}
+        for each in laid:
+            own = each.codes([next(codes) for _ in each.matrices])
+            result.update(zip(each.names, own, strict=True))
+        return result
+
+    def _feasible(self, theta: Mapping[str, Code], problem: Problem) -> bool:
+        dense = {name: code.dense() for name, code in theta.items()}
+        laid = self._groups(Problem(dense, layers=problem.layers))
+        return all(self._feasible_rows(rows) for _, rows in laid)
