@@ -187,7 +187,7 @@ class PenaltyL0Pruning(_Pruning):
         check_real(self, "alpha", 0.0)
 
     def _kept(self, rows: Tensor, mu: float) -> tuple[Tensor, Tensor]:
-        threshold = math.sqrt(2.0 * self.alpha / mu)
+        threshold = math.sqrt(2.0 * float(self.alpha) / mu)
         return rows, torch.as_tensor(above(at_least_float32(rows), threshold))
 
     def _cost(
@@ -233,7 +233,7 @@ class PenaltyL1Pruning(_Pruning):
         check_real(self, "alpha", 0.0)
 
     def _kept(self, rows: Tensor, mu: float) -> tuple[Tensor, Tensor]:
-        shrunk = shrink(rows, self.alpha / mu)
+        shrunk = shrink(rows, float(self.alpha) / mu)
         return shrunk, shrunk != 0
 
     def _cost(
