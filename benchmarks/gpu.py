@@ -9,9 +9,9 @@ r"""What a GPU does to tests, C steps and L steps: one command, at most five min
 3. An epoch of LeNet300 by a loop that one writes by hand, by skorch, by an L step that
    pulls all weights, and a whole step of the algorithm with an epoch in it.
 
-``waits`` is how often the host waited for the device, as a profiler counts it. Times are medians, in milliseconds. Without a
-GPU, and without ``--device cpu``, there is nothing to measure, which is no error; the
-exit status is 1 if a test fails.
+``waits`` is how often the host waited for the device, as a profiler counts it. Times
+are medians, in milliseconds. Without a GPU, and without ``--device cpu``, there is
+nothing to measure, which is no error; the exit status is 1 if a test fails.
 """
 
 import argparse

@@ -120,9 +120,10 @@ PLACES = {"here": lambda x: x}
 # operators, which in a composition of them have no other name
 _WAITING = {
     *("_local_scalar_dense", "equal", "is_nonzero", "nonzero", "masked_select"),
-    *("_unique2", "unique_consecutive", "unique_dim", "bincount"),
+    *("_unique2", "unique_consecutive", "unique_dim", "bincount", "repeat_interleave"),
     *("_linalg_svd", "_linalg_eigh", "linalg_qr", "geqrf"),  # which look for errors
 }
+_INDEXING = {"index", "index_put", "index_put_"}  # with a mask
 _counters: list[list[str]] = []
 
 
@@ -134,7 +135,7 @@ def _count(name):
 class _Operators(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
-        if name in _WAITING or (name == "index" and _has_mask(args[1])):
+        if name in _WAITING or (name in _INDEXING and _has_mask(args[1])):
             _count(name)
         return func(*args, **(kwargs or {}))
 

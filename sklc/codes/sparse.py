@@ -38,17 +38,15 @@ class Sparse(Code):
 
     @classmethod
     def of_each(cls, kept: Sequence[tuple[Tensor, Tensor]]) -> list[Self]:
-        """Keep some entries of each of several weights, as :meth:`of` does of one.
+        """Keep entries of several weights, each as :meth:`of` does.
 
-        However many they are, the host waits for their device twice.
+        However many there are, the host waits for their device twice.
 
         Parameters
         ----------
         kept : sequence of (weight, keep)
-            Tensors on one device.
+            At least one, all on one device.
         """
-        if all(keep.is_cpu for _, keep in kept):
-            return [cls.of(weight, keep) for weight, keep in kept]
         together = torch.cat([keep.reshape(-1) for _, keep in kept])
         shapes = [weight.shape for weight, _ in kept]
         (places,) = together.nonzero(as_tuple=True)

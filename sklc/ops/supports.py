@@ -24,10 +24,14 @@ from sklc.ops.bits import Bytes
 Mask = NDArray[np.bool_]
 
 MASK = 0  # as the width of a layout
-_WIDTHS = range(1, 33)
 _SPARSE = 8  # gaps are for fewer than one place kept in so many
-_BINS = 1 << 12  # gaps below are counted, all others listed: at most n / _BINS
+_FEW = 1 << 7  # gaps that need not be counted
+_BINS = 1 << 10  # gaps below are counted, all others listed: at most n / _BINS
 _PIECE = 1 << 22  # places numbered at a time
+
+_WIDTHS = np.arange(1, 33)
+_LARGEST = 2**_WIDTHS - 1  # symbol of each width,
+_ESCAPES = np.arange(_BINS) // _LARGEST[:, None]  # and how often each gap needs it
 
 
 def nbits(positions: Tensor, n: int) -> int | Tensor:
@@ -94,9 +98,8 @@ def layout(positions: Tensor, n: int) -> tuple[int, int]:
     if not _sparse(kept, n):
         return MASK, n
     sizes = _sizes(_gaps(positions), kept, n)
-    best = int(sizes.argmin())  # the first of equals
-    width = _WIDTHS[best]
-    return width, int(sizes[best]) // width
+    width = int(sizes.argmin()) + 1  # the first of equals
+    return width, int(sizes[width - 1]) // width
 
 
 def n_bytes(width: int, symbols: int) -> int:
@@ -183,33 +186,26 @@ def _sizes(gaps: Any, kept: Any, n: int) -> Any:
 
     The gaps are numbers of NumPy or torch; zeros may follow those of the places kept.
     """
-    widths: Any = np.array(_WIDTHS)
     if isinstance(gaps, Tensor):
-        widths = torch.arange(_WIDTHS.start, _WIDTHS.stop, device=gaps.device)
-    escape = 2**widths - 1
-    if len(gaps) <= _BINS:
-        escapes = _escapes(gaps, 1, escape)
-    else:
-        small, large, counts = _counted(gaps, n)
-        escapes = _escapes(small, counts, escape) + _escapes(large, 1, escape)
-    return widths * (escapes + kept)
-
-
-def _escapes(gaps: Any, counts: Any, escape: Any) -> Any:
-    """Return how often each escape is written for gaps that occur so often."""
-    return (gaps // escape[:, None] * counts).sum(1)
-
-
-def _counted(gaps: Any, n: int) -> tuple[Any, Any, Any]:
-    """Return all gaps below a limit, those above, and how often the first occur."""
-    if not isinstance(gaps, Tensor):
+        widths = torch.arange(1, len(_WIDTHS) + 1, device=gaps.device)
+        return widths * (_escapes_elsewhere(gaps, 2**widths - 1, n) + kept)
+    escapes: Any = 0
+    if len(gaps) > _FEW:
         counts = np.bincount(np.minimum(gaps, _BINS), minlength=_BINS + 1)
-        return np.arange(_BINS), gaps[gaps >= _BINS], counts[:-1]
-    small = torch.arange(_BINS, device=gaps.device)
+        escapes, gaps = _ESCAPES @ counts[:-1], gaps[gaps >= _BINS]
+    return _WIDTHS * (escapes + (gaps // _LARGEST[:, None]).sum(1) + kept)
+
+
+def _escapes_elsewhere(gaps: Tensor, largest: Tensor, n: int) -> Tensor:
+    """Return how often the largest symbol of each width is written."""
     bins = gaps.clamp(max=_BINS).long()
-    found = small.new_zeros(_BINS + 1).scatter_add_(0, bins, torch.ones_like(bins))
+    counts = bins.new_zeros(_BINS + 1).scatter_add_(0, bins, torch.ones_like(bins))
+    small = torch.arange(_BINS, device=gaps.device)
     large = gaps.topk(min(n // _BINS, len(gaps)), sorted=False).values
-    return small, torch.where(large < _BINS, 0, large), found[:-1]
+    large = torch.where(large < _BINS, 0, large)  # counted already
+    return (small // largest[:, None] * counts[:-1]).sum(1) + (
+        large // largest[:, None]
+    ).sum(1)
 
 
 def _first_places(mask: Tensor, size: int) -> Tensor:

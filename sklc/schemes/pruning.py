@@ -32,7 +32,8 @@ class _Pruning(VectorScheme):
     def _compress_each(
         self, problems: Sequence[tuple[Tensor, Code | None]], mu: float
     ) -> list[Code]:
-        if len({rows.device for rows, _ in problems}) > 1 or problems[0][0].is_cpu:
+        devices = {rows.device for rows, _ in problems}
+        if len(devices) > 1 or all(rows.is_cpu for rows, _ in problems):
             return super()._compress_each(problems, mu)
         return [*Sparse.of_each([self._kept(rows, mu) for rows, _ in problems])]
 

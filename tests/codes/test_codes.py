@@ -821,6 +821,22 @@ def test_sparse_of_a_mask_keeps_its_entries_in_order():
     assert code.dense().tolist() == [[[1.0, 0.0], [0.0, 4.0]]]
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sparse_of_each_keeps_what_of_keeps(dtype, device):
+    weights = [torch.randn(shape).to(dtype) for shape in [(3, 5), (), (4,), (2, 2)]]
+    masks = [weight > 0 for weight in weights]
+    masks[2][:] = False
+    masks[3][:] = True
+    moved = [
+        (weight.to(device), mask.to(device))
+        for weight, mask in zip(weights, masks, strict=True)
+    ]
+    found = Sparse.of_each(moved)
+    assert len(found) == 4
+    for code, weight, mask in zip(found, weights, masks, strict=True):
+        same_codes(to({"w": code}, "cpu")["w"], Sparse.of(weight, mask))
+
+
 @pytest.mark.parametrize(
     ("shape", "dtype"),
     [

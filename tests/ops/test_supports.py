@@ -145,3 +145,20 @@ def test_any_support_is_sized_and_packed_alike_everywhere(seed, device):
     assert size == size_by_hand(positions.tolist(), n)
     assert int(supports.nbits(positions.to(device), n)) == size
     assert supports.unpack(packed, width, symbols).tolist() == positions.tolist()
+
+
+@pytest.mark.parametrize("every", [3, 50])
+def test_supports_of_millions_of_places(every, device):
+    n = (1 << 22) + 5000
+    mask = torch.zeros(n, dtype=torch.bool)
+    mask[::every] = True
+    mask[4000:1_000_000] = False
+    positions = torch.from_numpy(np.flatnonzero(mask.numpy()))
+
+    size, kept = supports.nbits_of_mask(mask.to(device))
+    assert int(size) == size_by_hand(positions.numpy(), n)
+    assert int(kept) == len(positions)
+    width, symbols, packed = supports.pack_mask(mask.numpy())
+    assert symbols * max(width, 1) == int(size)
+    back = supports.unpack(packed, width, symbols)
+    assert np.array_equal(back, positions.numpy())

@@ -93,6 +93,8 @@ def test_what_waits_is_seen(elsewhere):
         "to": lambda: x.to("cpu"),
         "nonzero": x.nonzero,
         "mask": lambda: x[x > 0],
+        "into a mask": lambda: x.__setitem__(x > 0, x[:1]),
+        "repeat": lambda: x.repeat_interleave(x.long()),
         "unique": x.unique,
         "equal": lambda: torch.equal(x, x),
     }
