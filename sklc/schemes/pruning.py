@@ -68,8 +68,8 @@ class ConstraintL0Pruning(VectorScheme):
         return Sparse(values, index, tuple(rows.shape))
 
     def _feasible_rows(self, rows: Tensor) -> bool:
-        nonzeros = int((rows != 0).sum(1).max())
-        return nonzeros <= count(self.kappa, rows.shape[1])
+        nonzero = numpy_view(at_least_float32(rows)) != 0
+        return int(nonzero.sum(1).max()) <= count(self.kappa, rows.shape[1])
 
 
 class ConstraintL1Pruning(VectorScheme):
