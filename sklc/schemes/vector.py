@@ -1,7 +1,7 @@
 """Schemes that see weights as vectors."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
@@ -44,6 +44,20 @@ class VectorScheme(Scheme):
         Code of shape (groups, n)
         """
 
+    def _compress_each(
+        self, problems: Sequence[tuple[Tensor, Code | None]], mu: float
+    ) -> list[Code]:
+        """Compress several matrices, each as :meth:`_compress` does.
+
+        A scheme that must wait for a device does so once for all of them here.
+
+        Parameters
+        ----------
+        problems : sequence of (rows, warm)
+        mu : float
+        """
+        return [self._compress(rows, mu, warm) for rows, warm in problems]
+
     def _feasible_rows(self, rows: Tensor) -> bool:
         """Whether every row of a decompressed matrix keeps the constraint."""
         return True
@@ -72,11 +86,17 @@ class VectorScheme(Scheme):
                 yield laid.names, matrix
 
     def _solve(self, problem: Problem, theta: Mapping[str, Code]) -> Theta:
+        laid = list(self._rows.lay(problem))
+        problems = [
+            (rows, theta.get(part.names[0]) if part.in_order else None)
+            for part in laid
+            for rows in part.matrices
+        ]
+        codes = iter(self._compress_each(problems, problem.mu))
         result: Theta = {}
-        for laid in self._rows.lay(problem):
-            warm = theta.get(laid.names[0]) if laid.in_order else None
-            found = [self._compress(rows, problem.mu, warm) for rows in laid.matrices]
-            result.update(zip(laid.names, laid.codes(found), strict=True))
+        for part in laid:
+            own = [next(codes) for _ in part.matrices]
+            result.update(zip(part.names, part.codes(own), strict=True))
         return result
 
     def _feasible(self, theta: Mapping[str, Code], problem: Problem) -> bool:
