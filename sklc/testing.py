@@ -39,7 +39,8 @@ def check_scheme(
     scheme that says it is exact, than any other feasible one that is tried. What is
     compressed already does not change. Neither the arguments nor the scheme change; the
     same call gives the same bits, and so does a clone. The order of the layers does not
-    matter. The size of Θ is that of its bytes, and survives copies and moves.
+    matter. The cost of Θ is the sum of those of the weights. The size of Θ is that of
+    its bytes, and survives copies and moves.
 
     Parameters
     ----------
@@ -279,6 +280,19 @@ def _check_pure(trial: _Trial) -> None:
     )
 
 
+def _check_costs(trial: _Trial) -> None:
+    each = trial.scheme.cost_by_weight(trial.theta, trial.weights, trial.layers)
+    trial.require(
+        list(each) == list(trial.theta),
+        f"has a cost of {list(each)}, but a Θ of {list(trial.theta)}",
+    )
+    parts, whole = math.fsum(each.values()), trial.cost(trial.theta)
+    trial.require(
+        math.isclose(parts, whole, rel_tol=_SUMS),
+        f"has a cost of {whole}, but its weights have {parts} together",
+    )
+
+
 def _check_order(trial: _Trial) -> None:
     turned = trial.compress(
         {name: trial.weights[name] for name in reversed(list(trial.weights))}
@@ -328,6 +342,7 @@ _CHECKS = (
     _check_optimal,
     _check_warm_start,
     _check_fixed_point,
+    _check_costs,
     _check_order,
     _check_parameters,
     _check_size,

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sklc.codes.base import Code
 from sklc.codes.streams import Stream
+from sklc.ops.backend import at_least_float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,12 @@ class Sum(Code):
         return next(iter(self.terms.values())).shape
 
     def dense(self) -> Tensor:
-        return torch.stack([term.dense() for term in self.terms.values()]).sum(0)
+        first, *others = (term.dense for term in self.terms.values())
+        total = first()
+        dtype = total.dtype
+        for dense in others:  # one at a time, rounded once
+            total = at_least_float32(total) + dense()
+        return total.to(dtype)
 
     def streams(self) -> dict[str, Stream]:
         return {

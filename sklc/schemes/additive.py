@@ -13,6 +13,8 @@ from sklc.schemes.base import Scheme, floats
 from sklc.schemes.composition import Composition
 from sklc.schemes.problem import Problem, Weights
 
+_PIECE = 1 << 20  # numbers of which the error is summed at once
+
 
 class Additive(Composition):
     r"""Represent the same weights as a sum of differently compressed terms.
@@ -116,8 +118,9 @@ class Additive(Composition):
             before = objective
             for name, scheme in turns:
                 others = [terms[other] for other, _ in turns if other != name]
-                left = _less(problem, others)
-                terms[name], distortion = _improved(scheme, left, terms[name])
+                terms[name], distortion = _improved(
+                    scheme, problem, others, terms[name]
+                )
             costs = (
                 _total(scheme, terms[name], problem) for name, scheme in self.schemes
             )
@@ -153,8 +156,21 @@ class Additive(Composition):
         return costs
 
 
-def _improved(scheme: Scheme, left: Problem, theta: Theta) -> tuple[Theta, float]:
-    """Return the better of a term and its C step, and the distortion with it."""
+def _improved(
+    scheme: Scheme, problem: Problem, others: Iterable[Theta], theta: Theta
+) -> tuple[Theta, float]:
+    """Compress what other terms leave of the weights.
+
+    Returns
+    -------
+    dict of str to Code
+        The result, or the term as it was if that is as good.
+    float
+        The squared error of the sum with it.
+    """
+    left = problem
+    for other in others:
+        left = left.minus(decompress(other))
     new = scheme._solve(left, theta)
     after = _distortion(left, new)
     if not theta:
@@ -166,20 +182,18 @@ def _improved(scheme: Scheme, left: Problem, theta: Theta) -> tuple[Theta, float
     return new, after
 
 
-def _less(problem: Problem, terms: Iterable[Theta]) -> Problem:
-    """Return the problem of what terms leave of the weights."""
-    for theta in terms:
-        problem = problem.minus(decompress(theta))
-    return problem
-
-
 def _distortion(problem: Problem, theta: Theta) -> float:
     """Return the squared error of Θ, in which weights without a code count in full."""
     squares = []
     for name, weight in problem.weights.items():
-        rest = weight - theta[name].dense() if name in theta else weight
-        squares.append(torch.linalg.vector_norm(rest, dtype=sum_dtype(rest)).square())
-    return sum(numbers(squares))
+        dense = theta[name].dense() if name in theta else torch.zeros_like(weight)
+        # a piece at a time, lest numbers in double precision fill the memory
+        pieces = zip(
+            *(x.reshape(-1).split(_PIECE) for x in (weight, dense)), strict=True
+        )
+        dtype = sum_dtype(weight)
+        squares += [(w.to(dtype) - d).square().sum() for w, d in pieces]
+    return math.fsum(numbers(squares))
 
 
 def _total(scheme: Scheme, theta: Theta, problem: Problem) -> float:

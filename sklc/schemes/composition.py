@@ -52,13 +52,22 @@ class Composition(_BaseComposition, Scheme):
         return super().__sklearn_clone__()
 
     def _check_finite(self) -> None:
-        if way := _way_back(self):
-            msg = (
-                f"{type(self).__name__} contains itself, as its part "
-                f"{'__'.join(way)!r}: make that part a scheme of its own, by clone() "
-                "before it is put in."
-            )
-            raise ValueError(msg)
+        if not (way := _way_back(self)):
+            return
+        *names, last = way
+        whole: Any = self
+        for name in [*names, last]:
+            whole = dict(whole._named)[name]
+        what = (
+            "contains itself, as its part"
+            if whole is self
+            else ("has a part that contains itself,")
+        )
+        msg = (
+            f"{type(self).__name__} {what} {'__'.join(way)!r}: put in a clone() that "
+            "was made before."
+        )
+        raise ValueError(msg)
 
     @property
     @abstractmethod

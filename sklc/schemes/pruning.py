@@ -91,8 +91,8 @@ class ConstraintL0Pruning(_Pruning):
         return rows, largest(rows, count(self.kappa, rows.shape[1]))
 
     def _feasible_rows(self, rows: Tensor) -> bool:
-        nonzeros = int((rows != 0).sum(1).max())
-        return nonzeros <= count(self.kappa, rows.shape[1])
+        nonzero = numpy_view(at_least_float32(rows)) != 0
+        return int(nonzero.sum(1).max()) <= count(self.kappa, rows.shape[1])
 
 
 class ConstraintL1Pruning(_Pruning):

@@ -116,33 +116,40 @@ class AdaptiveQuantization(VectorScheme):
             result.update(dict.fromkeys(names, excess / total if total else 0.0))
         return result
 
+    def _values(self, n: int) -> tuple[int, bool]:
+        """Return how many values a row of `n` may take, and whether one is pinned."""
+        zero = bool(self.zero)
+        return min(int(self.k), n + zero), zero
+
     def _clustered(self, rows: Tensor, starts: Tensor | None) -> list[Clustering]:
-        if not self.zero:
-            return kmeans_rows(rows, self.k, starts)
+        k, zero = self._values(rows.shape[1])
+        if not zero:
+            return kmeans_rows(rows, k, starts)
         kappa = None if self.kappa is None else count(self.kappa, rows.shape[1])
         given = [None] * len(rows) if starts is None else starts
         return [
-            kmeans_1d(row, self.k, zero=True, max_nonzero=kappa, start=start)
+            kmeans_1d(row, k, zero=True, max_nonzero=kappa, start=start)
             for row, start in zip(rows, given, strict=True)
         ]
 
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
         starts = None
+        k, zero = self._values(rows.shape[1])
         if (
             isinstance(warm, Quantized)
-            and warm.zero == self.zero
+            and warm.zero == zero
             and len(warm.codebook) == len(rows)
-            and warm.codebook.shape[1] <= self.k - self.zero
+            and warm.codebook.shape[1] <= k - zero
         ):
             starts = warm.codebook
         found = self._clustered(rows, starts)
         values = [part.centers.to(rows.device, rows.dtype) for part in found]
         size = max(len(part) for part in values)
         index = torch.empty(
-            rows.shape, dtype=index_dtype(size + self.zero), device=rows.device
+            rows.shape, dtype=index_dtype(size + zero), device=rows.device
         )
         for at, (row, part) in enumerate(zip(rows, values, strict=True)):
-            if self.zero:
+            if zero:
                 numbers = nearest_or_zero(row, part, found[at].zeros)
             else:
                 numbers = nearest(row, part)
@@ -150,17 +157,18 @@ class AdaptiveQuantization(VectorScheme):
             numpy_view(index)[at] = numpy_view(numbers)
         # codebooks of channels have one length: the last value fills them up
         codebook = torch.stack([_filled(part, size) for part in values])
-        return Quantized(codebook, index, self.zero)
+        return Quantized(codebook, index, zero)
 
     def _feasible_rows(self, rows: Tensor) -> bool:
         return all(self._feasible_row(row) for row in rows)
 
     def _feasible_row(self, row: Tensor) -> bool:
         distinct = sort(row).unique_consecutive()
-        if not self.zero:
-            return len(distinct) <= self.k
+        k, zero = self._values(len(row))
+        if not zero:
+            return len(distinct) <= k
         n_nonzero = len(row) if self.kappa is None else count(self.kappa, len(row))
-        few_values = int(distinct.count_nonzero()) < self.k
+        few_values = int(distinct.count_nonzero()) < k
         return few_values and int(row.count_nonzero()) <= n_nonzero
 
 

@@ -205,7 +205,8 @@ class _Placed:
         ]
         index, order = torch.cat(places).sort()
         values = torch.cat([code.values for code in codes])[order]
-        return Sparse(values, index.to(codes[0].index.dtype), tuple(self.shape))
+        few = self.shape.numel() < 1 << 31
+        return Sparse(values, index.int() if few else index, tuple(self.shape))
 
     def _places(self, at: Tensor, first: int, last: int) -> Tensor:
         """Return where in the weight the entries of a span are, laid end to end."""

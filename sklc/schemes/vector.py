@@ -88,15 +88,15 @@ class VectorScheme(Scheme):
     def _solve(self, problem: Problem, theta: Mapping[str, Code]) -> Theta:
         laid = list(self._rows.lay(problem))
         problems = [
-            (rows, theta.get(each.names[0]) if each.in_order else None)
-            for each in laid
-            for rows in each.matrices
+            (rows, theta.get(part.names[0]) if part.in_order else None)
+            for part in laid
+            for rows in part.matrices
         ]
         codes = iter(self._compress_each(problems, problem.mu))
         result: Theta = {}
-        for each in laid:
-            own = each.codes([next(codes) for _ in each.matrices])
-            result.update(zip(each.names, own, strict=True))
+        for part in laid:
+            own = [next(codes) for _ in part.matrices]
+            result.update(zip(part.names, part.codes(own), strict=True))
         return result
 
     def _feasible(self, theta: Mapping[str, Code], problem: Problem) -> bool:

@@ -10,7 +10,7 @@ import torch
 from elsewhere import PLACES
 
 from sklc.ops.svd import SVD
-from sklc.ops.tensors import CONV_SCHEMES, matricize, tensorize
+from sklc.ops.tensors import VIEWS, matricize, tensorize
 
 everywhere = pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 SHAPES = [(4, 6), (5, 3, 2), (4, 3, 2, 5), (2, 3, 4, 2, 3), (1, 1), (3, 1, 2, 2)]
@@ -29,9 +29,9 @@ def place(index, shape, scheme):
     return row, column
 
 
-@pytest.mark.parametrize("scheme", CONV_SCHEMES)
+@pytest.mark.parametrize("scheme", VIEWS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_unfold_puts_every_entry_in_its_place(shape, scheme):
+def test_matricize_puts_every_entry_in_its_place(shape, scheme):
     weight = torch.arange(float(np.prod(shape))).reshape(shape)
     matrix = matricize(weight, scheme)
 
@@ -41,9 +41,9 @@ def test_unfold_puts_every_entry_in_its_place(shape, scheme):
         assert matrix[place(index, shape, scheme)] == weight[index]
 
 
-@pytest.mark.parametrize("scheme", CONV_SCHEMES)
+@pytest.mark.parametrize("scheme", VIEWS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_fold_inverts_unfold(shape, scheme):
+def test_tensorize_inverts_matricize(shape, scheme):
     weight = torch.arange(float(np.prod(shape))).reshape(shape)
     back = tensorize(matricize(weight, scheme), weight.shape, scheme)
 
@@ -56,16 +56,16 @@ def test_the_shapes_are_those_of_the_papers():
     assert matricize(weight).shape == (8, 3 * 5 * 7)
     assert matricize(weight, "scheme_1").shape == (8, 3 * 5 * 7)
     assert matricize(weight, "scheme_2").shape == (8 * 5, 3 * 7)
-    assert CONV_SCHEMES == ("scheme_1", "scheme_2")
+    assert VIEWS == ("scheme_1", "scheme_2")
 
 
-def test_scheme_1_is_the_default_of_fold_too():
+def test_scheme_1_is_the_default_of_tensorize_too():
     weight = torch.arange(24.0).reshape(2, 3, 2, 2)
     assert torch.equal(tensorize(matricize(weight), weight.shape), weight)
 
 
-@pytest.mark.parametrize("scheme", CONV_SCHEMES)
-def test_unfold_takes_a_weight_that_is_not_contiguous(scheme):
+@pytest.mark.parametrize("scheme", VIEWS)
+def test_matricize_takes_a_weight_that_is_not_contiguous(scheme):
     weight = torch.arange(120.0).reshape(5, 4, 3, 2).permute(3, 2, 1, 0)
     assert torch.equal(
         matricize(weight, scheme), matricize(weight.contiguous(), scheme)

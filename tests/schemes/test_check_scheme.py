@@ -137,6 +137,14 @@ class ChangesItsParameters(LowRank):
         return {"rank": 1, "conv_scheme": self.conv_scheme}
 
 
+class Overcharges(PenaltyL0Pruning):
+    """One whose weights cost more apart than together."""
+
+    def cost_by_weight(self, theta, weights=None, layers=None):
+        each = super().cost_by_weight(theta, weights, layers)
+        return {name: 1.5 * cost for name, cost in each.items()}
+
+
 class Boasting(Stream):
     """A stream that says it takes a bit per number."""
 
@@ -226,6 +234,10 @@ def test_a_size_that_leaves_out_degrees_of_freedom_is_found():
     assert broken(Miscounts()) == (
         "Miscounts() has a Θ of 112 bits by nbits, but 3584 packed."
     )
+
+
+def test_costs_that_do_not_add_up_are_found():
+    assert "but its weights have" in broken(Overcharges(alpha=1e-6))
 
 
 def test_the_weights_may_be_given():

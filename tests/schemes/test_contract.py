@@ -93,7 +93,7 @@ def takes_biases(scheme):
     return not blocks and not isinstance(scheme, MatrixScheme)
 
 
-@pytest.mark.parametrize("scheme", filter(takes_biases, SETTINGS), ids=name_of)
+@pytest.mark.parametrize("scheme", list(filter(takes_biases, SETTINGS)), ids=name_of)
 def test_vector_schemes_keep_the_contract_on_biases_and_scalars(scheme):
     check_scheme(scheme, weights=draw({"fc.bias": (3,), "scale": (), "one": (1,)}))
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from cases import LEAVES, draw, name_of, uses
+from sklearn.base import clone
 
 from sklc.costs import Storage
 from sklc.layers import LayerInfo
@@ -561,3 +562,108 @@ def test_an_error_in_units_of_the_loss_is_a_term_of_a_sum():
     )
     assert beside.rescales_distortion
     assert "fc.weight" in beside.compress(NET, mu=1.0)
+
+
+# compositions of themselves
+
+
+def containing_itself(kind=Mixed, through=None):
+    """Return a composition that is a part of its own, or of a part of its own."""
+    part = ("*",) if kind is Mixed else ()
+    scheme = kind([("a", LowRank(1), *part)])
+    inner = scheme if through is None else through([("deep", scheme)])
+    scheme.schemes = [("a", LowRank(1), *part), ("b", inner, *part)]
+    return scheme
+
+
+@pytest.mark.parametrize(
+    ("scheme", "text"),
+    [
+        (containing_itself(), "Mixed contains itself, as its part 'b'"),
+        (containing_itself(Additive), "Additive contains itself, as its part 'b'"),
+        (
+            containing_itself(Mixed, Additive),
+            "Mixed contains itself, as its part 'b__deep'",
+        ),
+        (
+            Additive([("outer", containing_itself())]),
+            "Additive has a part that contains itself, 'outer__b'",
+        ),
+    ],
+    ids=["mixed", "additive", "through another", "below"],
+)
+def test_a_composition_that_contains_itself_is_refused(scheme, text):
+    calls = {
+        "validate": scheme.validate,
+        "compress": lambda: scheme.compress(NET, 1.0),
+        "covers": lambda: scheme.covers(NET),
+        "cost": lambda: scheme.cost({}),
+        "clone": lambda: clone(scheme),
+    }
+    for name, call in calls.items():
+        assert error_of(ValueError, call).startswith(text), name
+    assert "schemes" in scheme.get_params()
+    assert scheme.get_params() == scheme.get_params(deep=False)
+    assert repr(scheme).startswith(type(scheme).__name__)
+    assert error_of(ValueError, scheme.set_params, b__a__rank=2)
+
+
+def test_a_scheme_may_be_two_parts():
+    low = LowRank(1)
+    scheme = Mixed([("a", low, "conv"), ("b", Mixed([("c", low, "fc")]), "fc")])
+    assert list(scheme.compress(NET, 1.0)) == list(NET)
+    assert scheme.get_params()["b__c__rank"] == 1
+
+
+# what is wrong is found without solving
+
+
+class NeverSolves(ConstraintL0Pruning):
+    """One that would say so if it solved anything."""
+
+    def _solve(self, problem, theta):
+        raise AssertionError
+
+
+HALVES = {"a": torch.ones(2, 2), "b": torch.ones(2, 2, dtype=torch.float16)}
+TURNED = {"conv.weight": LayerInfo("ConvTranspose2d", output_axis=1)}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "weights", "layers"),
+    [
+        (ConstraintL0Pruning(-1), NET, None),
+        (ConstraintL0Pruning(1), {}, None),
+        (ConstraintL0Pruning(1), {"w": torch.full((2, 2), NAN)}, None),
+        (ConstraintL0Pruning(1), HALVES, None),
+        (ConstraintL0Pruning(1, "channel"), NET, TURNED),
+        (ConstraintL0Pruning(1, Blocks(2)), {"b": torch.ones(3)}, None),
+        (LowRank(1), {"b": torch.ones(3)}, None),
+        (RankSelection(criterion="flops"), NET, None),
+        (RankSelection(1.0, "flops", False, "scheme_2"), NET,
+         dict.fromkeys(NET, LayerInfo())),
+        (Mixed([("a", LowRank(1), "nothing")]), NET, None),
+        (Mixed([("a", LowRank(1), "*"), ("b", LowRank(1), "fc")]), NET, None),
+        (Mixed([("a", RankSelection(criterion="flops"), "fc")]), NET, None),
+        (Additive([("a", ConstraintL0Pruning(1)), ("b", LowRank(1))]), HALVES, None),
+        (Additive([("a", NORMALIZED)]), NET, None),
+        (Mixed([("a", Additive([("b", ConstraintL0Pruning(1, "channel"))]), "*")]), NET,
+         TURNED),
+    ],
+    ids=name_of,
+)  # fmt: skip
+def test_what_is_wrong_is_found_without_solving(scheme, weights, layers):
+    expected = error_of(ValueError, compress, scheme, weights, layers=layers)
+    assert error_of(ValueError, scheme.check, weights, layers) == expected
+
+
+def test_nothing_is_solved_to_find_nothing_wrong():
+    never = NeverSolves(1)
+    for scheme in (
+        never,
+        Additive([("a", never)]),
+        Mixed([("a", Additive([("b", never), ("c", LowRank(1))]), "*")]),
+    ):
+        scheme.check(NET)
+        with pytest.raises(AssertionError):
+            scheme.compress(NET, 1.0)
