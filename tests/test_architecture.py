@@ -28,6 +28,7 @@ FLOORS = [
     {"checks", "exceptions", "layers", "selection", "wrappers"},
     {"ops"},
     {"codes"},
+    {"costs"},
     {"schemes", "lstep"},
     {"lc"},
     {"estimator"},
