@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -108,12 +109,8 @@ def work(copy: Path, tasks: Any, results: Any, limits: dict[str, float]) -> None
     sys.path[:] = [path for path in sys.path if Path(path).resolve() != ROOT]
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     os.environ["MUTANT_UNDER_TEST"] = ""
-    import scipy.linalg
-    import sklearn.utils.estimator_checks
-    import skorch
-    import torch
-
-    assert scipy and sklearn and skorch and torch  # loaded once, for all forks
+    for library in "scipy.linalg", "sklearn.utils.estimator_checks", "skorch", "torch":
+        import_module(library)  # once, for all forks
     for folder, mutant in iter(tasks.get, None):
         start = time.monotonic()
         outcome = run_tests(copy, folder, mutant, limits.get(folder, 1e9))
