@@ -22,12 +22,13 @@ def check(
 
 def check_int(
     owner: object, name: str, minimum: int, also: Collection[Any] = ()
-) -> None:
-    """Raise unless the parameter is an int of at least `minimum`, or one of `also`."""
+) -> Any:
+    """Return the parameter, an int of at least `minimum` or one of `also`, or raise."""
     value = getattr(owner, name)
     good = is_int(value) and value >= minimum
     wanted = _either(also, f"an int of at least {minimum}")
     check(owner, name, good or is_one_of(value, also), wanted)
+    return int(value) if good else value
 
 
 def check_real(owner: object, name: str, minimum: float) -> None:
@@ -37,11 +38,13 @@ def check_real(owner: object, name: str, minimum: float) -> None:
     check(owner, name, good, f"a finite number of at least {minimum}")
 
 
-def check_positive(owner: object, name: str, also: Collection[Any] = ()) -> None:
-    """Raise unless the parameter is above zero and finite, or one of `also`."""
+def check_positive(owner: object, name: str, also: Collection[Any] = ()) -> Any:
+    """Return the parameter, above zero and finite or one of `also`, or raise."""
     value = getattr(owner, name)
-    good = is_positive(value) or is_one_of(value, also)
-    check(owner, name, good, _either(also, "a finite number above 0"))
+    good = is_positive(value)
+    wanted = _either(also, "a finite number above 0")
+    check(owner, name, good or is_one_of(value, also), wanted)
+    return float(value) if good else value
 
 
 def check_count(owner: object, name: str) -> None:

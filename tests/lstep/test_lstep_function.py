@@ -124,7 +124,7 @@ def test_forgetting_the_penalty_is_an_error():
     with pytest.raises(
         RuntimeError,
         match=r"did not feel the pull of L step 1: .* nor \(a function passed as "
-        r"l_step\) the penalty\. Use one of them",
+        r"l_step\) the pull\. Use one of them",
     ):
         fitted(loop("forgotten"))
 

@@ -212,7 +212,7 @@ def test_a_training_step_that_cannot_feel_the_pull_is_an_error(pull):
         RuntimeError,
         match=r"The net did not feel the pull of L step 1: its training uses neither "
         r"get_loss, nor the callbacks' on_grad_computed, nor \(a function passed as "
-        r"l_step\) the penalty\. Use one of them\.",
+        r"l_step\) the pull\. Use one of them\.",
     ):
         learned(classifier(Deaf), pull=pull)
 

@@ -65,6 +65,8 @@ class LinearLStep(LStep):
     (4, True)
     """
 
+    draws = False
+
     def start(
         self, estimator: Any, X: Any, y: Any, *, n_steps: int, **fit_params: Any
     ) -> "LinearLearner":
@@ -290,23 +292,14 @@ class LinearLearner(Learner):
         self.set_weights(decompress(found))
         return found
 
-    def snapshot(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Any]:
         return {name: weight.clone() for name, weight in self.weights().items()}
 
-    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
-        self.set_weights(snapshot)
-
-    def reference(self) -> Any:
-        return self._model
-
-    def load_reference(self, reference: Any, *, random: bool) -> None:
-        self._model = reference
-        self._read()
-        self._trained = True
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(
+        self, state: Mapping[str, Any], *, generators: bool = True
+    ) -> None:
         self.train_reference()  # a fit sets more than coefficients, and is quick
-        self.restore(state)
+        self.set_weights(state)
 
     def layers(self) -> dict[str, LayerInfo]:
         return dict.fromkeys(self.weights(), LayerInfo())

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sklc.codes import Code, Theta, decompress, degrees_of_freedom
 from sklc.codes.theta import mapped, multiplicities, trainable
 from sklc.lstep.base import Projection
+from sklc.lstep.net.pull import first_callback
 
 
 class ThetaInTraining(Callback):
@@ -36,6 +37,8 @@ class ThetaInTraining(Callback):
         In training.
     free : list of Tensor
         Its degrees of freedom.
+    weights : dict of str to Parameter
+        What they are the weights of.
     """
 
     def __init__(
@@ -45,7 +48,7 @@ class ThetaInTraining(Callback):
         self.project = project
         self.free = degrees_of_freedom(self.theta)
         self._module = module
-        self._weights = {name: module.get_parameter(name) for name in theta}
+        self.weights = {name: module.get_parameter(name) for name in theta}
         self._changed = True
 
     @contextmanager
@@ -57,12 +60,12 @@ class ThetaInTraining(Callback):
         RuntimeError
             If no gradients came.
         """
-        trained = [name for name, w in self._weights.items() if w.requires_grad]
+        trained = [name for name, w in self.weights.items() if w.requires_grad]
         waiting = set(trained)
 
         def receive(name: str, weight: Tensor) -> None:
             waiting.discard(name)
-            gradient, weight.grad = weight.grad, None
+            gradient, weight.grad = _dense(weight.grad), None
             with torch.enable_grad():
                 dense = self.theta[name].dense()
             if dense.requires_grad:
@@ -79,7 +82,7 @@ class ThetaInTraining(Callback):
                 share = number.clamp(min=1)
                 hook(tensor.register_hook(share.reciprocal().mul))
             for name in trained:
-                weight = self._weights[name]
+                weight = self.weights[name]
                 weight.grad = None  # of the last L step
                 hook(weight.register_post_accumulate_grad_hook(partial(receive, name)))
             yield
@@ -96,7 +99,7 @@ class ThetaInTraining(Callback):
         """Put Δ(Θ) into the module, unless it is there already."""
         if self._changed:
             for name, dense in decompress(self.theta).items():
-                self._weights[name].copy_(dense)
+                self.weights[name].copy_(dense)
             self._changed = False
 
     def on_batch_end(self, net: NeuralNet, training: bool, **kwargs: Any) -> None:
@@ -111,3 +114,45 @@ class ThetaInTraining(Callback):
     def result(self) -> Theta:
         """Return Θ as it was trained."""
         return mapped(self.theta, Tensor.detach)
+
+
+@contextmanager
+def in_training(net: NeuralNet, training: ThetaInTraining) -> Iterator[int]:
+    """Let a net train Θ instead of the weights that it covers, for a while.
+
+    Yields
+    ------
+    int
+        How many tensors are trained, those that Θ does not cover among them.
+    """
+    covered = {id(weight) for weight in training.weights.values()}
+    everything = list(type(net).get_all_learnable_params(net))
+    rest = [(name, p) for name, p in everything if id(p) not in covered]
+    free = [(f"theta.{number}", t) for number, t in enumerate(training.free)]
+    if not any(weight.requires_grad for weight in training.weights.values()):
+        free = []
+    optimizer = net.optimizer
+    with ExitStack() as stack:
+        net.get_all_learnable_params = lambda: iter([*rest, *free])
+        stack.callback(net.initialize_optimizer)  # of the parameters again, at last
+        stack.callback(delattr, net, "get_all_learnable_params")
+        if optimizer is torch.optim.SparseAdam:  # gradients of Θ are dense
+            net.optimizer = torch.optim.Adam
+            stack.callback(setattr, net, "optimizer", optimizer)
+            for _, parameter in rest:
+                if parameter.requires_grad:
+                    handle = parameter.register_post_accumulate_grad_hook(_densify)
+                    stack.callback(handle.remove)
+        stack.enter_context(training.attached())
+        stack.enter_context(first_callback(net, training))
+        yield len(free) + sum(p.requires_grad for _, p in rest)
+
+
+def _dense(gradient: Tensor | None) -> Tensor | None:
+    if gradient is None or gradient.layout == torch.strided:
+        return gradient
+    return gradient.to_dense()
+
+
+def _densify(parameter: Tensor) -> None:
+    parameter.grad = _dense(parameter.grad)
