@@ -85,13 +85,16 @@ def _fresh_copy(net: NeuralNet, device: Any) -> NeuralNet:
         warn(msg)
     if device is None:
         check_device(net.device)
-    if not isinstance(net.module, nn.Module):
-        fresh = clone(net)
-    else:  # clone would copy it without our care
+    if isinstance(net.module, nn.Module):
         check_module(net.module)
-        module = _deepcopied(net.module)
-        fresh = clone(_with(net, module=None))
-        vars(fresh)["module"] = module
+    # clone would copy modules without our care
+    modules = {
+        name: value
+        for name, value in vars(net).items()
+        if isinstance(value, nn.Module) and name in net.get_params(deep=False)
+    }
+    fresh = clone(_with(net, **dict.fromkeys(modules)))
+    vars(fresh).update({name: _deepcopied(m) for name, m in modules.items()})
     if device is not None:
         fresh.device = device
     fresh.initialize()

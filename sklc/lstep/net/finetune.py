@@ -36,7 +36,7 @@ class ThetaInTraining(Callback):
     theta : dict of str to Code
         In training.
     free : list of Tensor
-        Its degrees of freedom.
+        Its degrees of freedom; none, if all that it covers is not trained.
     weights : dict of str to Parameter
         What they are the weights of.
     """
@@ -46,9 +46,10 @@ class ThetaInTraining(Callback):
     ) -> None:
         self.theta = trainable(theta)
         self.project = project
-        self.free = degrees_of_freedom(self.theta)
         self._module = module
         self.weights = {name: module.get_parameter(name) for name in theta}
+        some = any(weight.requires_grad for weight in self.weights.values())
+        self.free = degrees_of_freedom(self.theta) if some else []
         self._changed = True
 
     @contextmanager
@@ -107,7 +108,8 @@ class ThetaInTraining(Callback):
             return
         with torch.no_grad():
             projected = degrees_of_freedom(self.project(self.theta))
-            for tensor, new in zip(self.free, projected, strict=True):
+            own = degrees_of_freedom(self.theta)
+            for tensor, new in zip(own, projected, strict=True):
                 tensor.copy_(new)
         self._changed = True
 
@@ -116,36 +118,38 @@ class ThetaInTraining(Callback):
         return mapped(self.theta, Tensor.detach)
 
 
-@contextmanager
-def in_training(net: NeuralNet, training: ThetaInTraining) -> Iterator[int]:
-    """Let a net train Θ instead of the weights that it covers, for a while.
-
-    Yields
-    ------
-    int
-        How many tensors are trained, those that Θ does not cover among them.
-    """
+def trained_besides(
+    net: NeuralNet, training: ThetaInTraining
+) -> list[tuple[str, Tensor]]:
+    """Return what a net trains besides the weights that Θ covers, by name."""
     covered = {id(weight) for weight in training.weights.values()}
-    everything = list(type(net).get_all_learnable_params(net))
-    rest = [(name, p) for name, p in everything if id(p) not in covered]
+    everything = type(net).get_all_learnable_params(net)
+    return [
+        (name, parameter)
+        for name, parameter in everything
+        if id(parameter) not in covered and parameter.requires_grad
+    ]
+
+
+@contextmanager
+def in_training(net: NeuralNet, training: ThetaInTraining) -> Iterator[None]:
+    """Let a net train Θ instead of the weights that it covers, for a while."""
+    besides = trained_besides(net, training)
     free = [(f"theta.{number}", t) for number, t in enumerate(training.free)]
-    if not any(weight.requires_grad for weight in training.weights.values()):
-        free = []
     optimizer = net.optimizer
     with ExitStack() as stack:
-        net.get_all_learnable_params = lambda: iter([*rest, *free])
+        net.get_all_learnable_params = lambda: iter([*besides, *free])
         stack.callback(net.initialize_optimizer)  # of the parameters again, at last
         stack.callback(delattr, net, "get_all_learnable_params")
         if optimizer is torch.optim.SparseAdam:  # gradients of Θ are dense
             net.optimizer = torch.optim.Adam
             stack.callback(setattr, net, "optimizer", optimizer)
-            for _, parameter in rest:
-                if parameter.requires_grad:
-                    handle = parameter.register_post_accumulate_grad_hook(_densify)
-                    stack.callback(handle.remove)
+            for _, parameter in besides:
+                handle = parameter.register_post_accumulate_grad_hook(_densify)
+                stack.callback(handle.remove)
         stack.enter_context(training.attached())
         stack.enter_context(first_callback(net, training))
-        yield len(free) + sum(p.requires_grad for _, p in rest)
+        yield
 
 
 def _dense(gradient: Tensor | None) -> Tensor | None:

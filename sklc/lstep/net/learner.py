@@ -18,7 +18,7 @@ from sklc.lstep.base import Learner, Projection
 from sklc.lstep.net import state as states
 from sklc.lstep.net.batch_norm import reestimate, with_statistics
 from sklc.lstep.net.batches import batches, warn_unless_shuffled
-from sklc.lstep.net.finetune import ThetaInTraining, in_training
+from sklc.lstep.net.finetune import ThetaInTraining, in_training, trained_besides
 from sklc.lstep.net.intake import cannot_be_evaluated, understood
 from sklc.lstep.net.measure import Measure
 from sklc.lstep.net.modules import check_fit_params, check_trainable
@@ -177,16 +177,20 @@ class NetLearner(Learner):
         net = self.estimator
         training = ThetaInTraining(self._module, theta, project)
         rate = self.plan.finetuning_rate(epochs)
-        with in_training(net, training) as n_free:
-            if not n_free:
-                msg = (
-                    "There is nothing to fine-tune: Θ has no degrees of freedom, and "
-                    "no parameter besides is trained. Leave finetune_epochs at 0."
-                )
-                warn(msg)
-                return dict(theta)
-            with self._quiet(), session(net, *self.data, rate):
-                self._run(epochs)
+        if not training.free and not trained_besides(net, training):
+            msg = (
+                "There is nothing to fine-tune: Θ has no degrees of freedom, and no "
+                "parameter besides is trained. Leave finetune_epochs at 0."
+            )
+            warn(msg)
+            self._put(decompress(theta))
+            return dict(theta)
+        with (
+            in_training(net, training),
+            self._quiet(),
+            session(net, *self.data, rate),
+        ):
+            self._run(epochs)
         found = training.result()
         self._put(decompress(found))
         self._check_finite("Fine-tuning")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 Array = np.ndarray | Tensor
+_PIECE = 2**24  # numbers
 #: Dtypes that arrays and tensors have in common, by name.
 _DTYPES = {
     name: getattr(torch, name)
@@ -53,19 +54,11 @@ def cast(X: Any, dtypes: Mapping[str, str]) -> Any:
 def to_dtype(array: Array, name: str) -> Array:
     """Return an array in a dtype, and itself where it has that already.
 
-    An array of NumPy that torch must not write to is copied, and one in a dtype that
-    only torch has becomes a tensor.
+    One of NumPy in a dtype that only torch has becomes a tensor.
     """
     if isinstance(array, np.ndarray) and name != "bfloat16":
-        found = array.astype(name, copy=False)
-        found = np.require(found, requirements="W")
-        return array if found is array or _same(found, array) else found
+        return array.astype(name, copy=False)
     return torch.as_tensor(array).to(_DTYPES[name])
-
-
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two arrays are views of each other."""
-    return one.dtype == other.dtype and one.base is other
 
 
 def dtype_name(array: Array) -> str:
@@ -118,11 +111,23 @@ def check_parts(named: Mapping[str, Array]) -> int:
         )
         raise ValueError(msg)
     for name, part in named.items():
-        whole = torch.as_tensor(part).isfinite().all() if is_floating(part) else True
-        if not whole:
+        if is_floating(part) and not _all_finite(part):
             msg = f"Input {name} contains NaN or infinity: leave such samples out."
             raise ValueError(msg)
     return next(iter(lengths.values()))
+
+
+def _all_finite(array: Array) -> bool:
+    """Whether all numbers are finite, looked at piece by piece."""
+    rows = max(1, len(array) * _PIECE // max(1, _size(array)))
+    parts = [slice(start, start + rows) for start in range(0, len(array), rows)]
+    if isinstance(array, Tensor):
+        return bool(torch.stack([array[p].isfinite().all() for p in parts]).all())
+    return all(bool(np.isfinite(array[p]).all()) for p in parts)
+
+
+def _size(array: Array) -> int:
+    return array.numel() if isinstance(array, Tensor) else array.size
 
 
 def _listed(texts: Iterable[str]) -> str:

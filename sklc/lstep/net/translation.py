@@ -198,7 +198,7 @@ def by_name(X: Any, names: tuple[str, ...]) -> dict[str, Any]:
                     "encode it first."
                 )
                 raise ValueError(msg)
-            found[name] = column[:, None]
+            found[name] = writable(column)[:, None]
         return found
     if isinstance(X, list | tuple):
         if len(X) != len(names):
