@@ -298,7 +298,9 @@ class LinearLearner(Learner):
     def load_state_dict(
         self, state: Mapping[str, Any], *, generators: bool = True
     ) -> None:
-        self.train_reference()  # a fit sets more than coefficients, and is quick
+        if not self._trained:  # a fit sets more than coefficients, and is quick
+            self._fit()
+            self._trained = True
         self.set_weights(state)
 
     def layers(self) -> dict[str, LayerInfo]:
