@@ -26,10 +26,14 @@ class Learner(ABC):
     translation : Translation
         Between the user's data and the model's. It holds no data, is small, and can be
         pickled.
+    exact : bool
+        Whether :meth:`learn` solves the L step whatever the weights are, and so quickly
+        that it may be tried.
     """
 
     estimator: Any
     translation: Translation = Translation()
+    exact: bool = False
 
     @abstractmethod
     def train_reference(self) -> None:

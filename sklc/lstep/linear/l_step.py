@@ -210,6 +210,7 @@ class LinearLearner(Learner):
         return found
 
     def set_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Replace some of the parameters."""
         own = self.weights()
         for name, weight in weights.items():
             own[name].copy_(weight)

@@ -31,7 +31,12 @@ class NetLStep(LStep):
     Plain in-memory arrays are cut into batches on the device of the net; iterators and
     datasets of your own are used as they are. A validation split is drawn once for all
     steps, and only the rest is trained on. Parameters that require no gradient are
-    compressed at once, and the others adapt to them.
+    compressed at once, and the others adapt to them. Modules whose weights are not
+    their parameters (parametrizations, masks, ``max_norm``) are refused.
+
+    Samples come in the dtype that the module takes, found by trying: integers stay
+    integers where they can. Labels that are numbers of outputs stay as they are, others
+    are numbered in their order, or in that of the ``classes`` of the net.
 
     Parameters
     ----------
@@ -61,7 +66,8 @@ class NetLStep(LStep):
         data, for the compressed weights.
     loss_samples : int, default=10000
         Iterates are compared by their mean loss over at most this many samples of the
-        training data, evenly spaced and always the same.
+        training data, evenly spaced and always the same, in batches of a fixed random
+        order.
     device : str, torch.device or None, default=None
         Where to train, such as ``"cuda"``; None for the device of the net, ``"auto"``
         for a GPU if there is one.

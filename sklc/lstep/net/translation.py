@@ -130,10 +130,12 @@ class NetTranslation(Translation):
 
     @property
     def classes(self) -> np.ndarray | None:
+        """What the outputs of a classifier stand for; None if it says so itself."""
         return None if self.labels is None else self.labels.classes
 
     @property
     def features(self) -> dict[str, Any]:
+        """What is known of the columns of a table; nothing, if it was none."""
         return {} if self.table is None else self.table.facts
 
     def samples(self, X: Any) -> Any:
