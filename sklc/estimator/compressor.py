@@ -15,16 +15,15 @@ from sklearn.utils.metadata_routing import process_routing
 
 from sklc.codes import nbits
 from sklc.estimator.callbacks import CallbackSupportMixin, Steps, with_callbacks
-from sklc.estimator.delegation import is_net, is_trained
+from sklc.estimator.delegation import l_step_of
 from sklc.estimator.fingerprint import describe, digest
-from sklc.estimator.inputs import Inputs, understood
 from sklc.estimator.parameters import check_parameters
 from sklc.estimator.portable import PortableMixin
 from sklc.estimator.prediction import PredictionMixin
 from sklc.estimator.reference import train_reference
 from sklc.lc.checkpoint import Checkpoint
 from sklc.lc.run import Run
-from sklc.lstep import FunctionLStep, Learner, LStep, default_l_step, rng
+from sklc.lstep import Learner, LStep, rng
 from sklc.schemes import Scheme
 
 #: Parameters that may change when a run goes on from its checkpoint.
@@ -40,6 +39,8 @@ _RESULTS = (
     "termination_condition_",
     "nbits_",
     "compression_ratio_",
+    "n_features_in_",
+    "feature_names_in_",
 )
 
 
@@ -237,16 +238,14 @@ class LCCompressor(
             routed = process_routing(self, "fit", **fit_params)
             fit_params = dict(routed["estimator"]["fit"])
         fit_params = {k: v for k, v in fit_params.items() if v is not None}
-        inputs, trained, given = Inputs(), is_trained(self.estimator), (X, y)
-        if is_net(self.estimator):
-            inputs, X, y = understood(self, X, y, trained=trained)
-        with self._seeded():
-            learner = self._l_step().start(
+        l_step = l_step_of(self)
+        trained = l_step.is_trained(self.estimator)
+        with self._seeded(l_step):
+            learner = l_step.start(
                 self.estimator, X, y, n_steps=self.max_iter, **fit_params
             )
-            inputs.dtype = learner.input_dtype
             self._check_scheme(learner, trained)
-            self._forget(inputs)
+            self._forget()
             run = self._new_run(learner, X, y)
             if self.memory is not None and not trained:
                 run.train_reference = partial(
@@ -260,7 +259,7 @@ class LCCompressor(
                     fit_params,
                 )
             as_if_done = partial(self._as_if_done, learner, run)
-            steps = Steps(self, *given, fit_params, self.max_iter, as_if_done)
+            steps = Steps(self, X, y, fit_params, self.max_iter, as_if_done)
             run.done = steps.done
             try:
                 run.execute()
@@ -270,24 +269,16 @@ class LCCompressor(
         run.record.warn_if_useless(self.reference_loss_)
         return self
 
-    def _forget(self, inputs: Inputs) -> None:
+    def _forget(self) -> None:
         """Drop the results of an earlier fit, lest they mix with those of this one."""
-        shapes = () if inputs.plain else ("n_features_in_", "feature_names_in_")
-        for name in _RESULTS + shapes:
+        for name in _RESULTS:
             self.__dict__.pop(name, None)
-        self._inputs = inputs
 
-    def _seeded(self) -> AbstractContextManager[None]:
-        if self.random_state is None:
+    def _seeded(self, l_step: LStep) -> AbstractContextManager[None]:
+        if self.random_state is None or not l_step.draws:
             return nullcontext()
         random = check_random_state(self.random_state)
         return rng.seeded(random.randint(np.iinfo(np.int32).max))
-
-    def _l_step(self) -> LStep:
-        if self.l_step is None:
-            return default_l_step(self.estimator)
-        given = self.l_step
-        return given if isinstance(given, LStep) else FunctionLStep(given)
 
     def _check_scheme(self, learner: Learner, trained: bool) -> None:
         """Raise the errors that the scheme has for the weights, before any training."""
@@ -309,8 +300,8 @@ class LCCompressor(
             identity = describe(self.get_params(deep=False))
             for name in _FREE:
                 del identity[name]
-            if is_trained(self.estimator):
-                identity["weights"] = digest(learner.snapshot())
+            if l_step_of(self).is_trained(self.estimator):
+                identity["weights"] = digest(dict(learner.weights()))
             identity["data"] = digest([X, y])
             checkpoint = Checkpoint(self.checkpoint, identity)
         mu_init = self.mu_init
@@ -345,20 +336,21 @@ class LCCompressor(
             "nbits_": run.size(size),
             "compression_ratio_": run.ratio(size),
         }
+        found["_translation"] = learner.translation
         for name in ("n_features_in_", "feature_names_in_"):
-            if not is_net(self.estimator) and hasattr(learner.estimator, name):
+            if hasattr(learner.estimator, name):
                 found[name] = getattr(learner.estimator, name)
-        return found
+        return found | learner.translation.features
 
     def _as_if_done(self, learner: Learner, run: Run) -> dict[str, Any]:
         """Return the fitted attributes as if the run had ended at this step."""
-        state = learner.snapshot()
-        learner.restore(run.record.kept.snapshot)
+        state = learner.state_dict()
+        learner.load_state_dict(run.record.kept.snapshot, generators=False)
         found = copy.deepcopy(self._fitted(learner, run))
-        learner.restore(state)
+        learner.load_state_dict(state)
         return found
 
     def _finish(self, learner: Learner, run: Run) -> None:
-        learner.restore(run.record.kept.snapshot)
+        learner.load_state_dict(run.record.kept.snapshot, generators=False)
         for name, value in self._fitted(learner, run).items():
             setattr(self, name, value)

@@ -8,8 +8,8 @@ from sklearn.utils.metadata_routing import MetadataRouter, process_routing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from sklc.estimator.delegation import estimator_has, router, with_tags_of
-from sklc.estimator.inputs import Inputs
+from sklc.estimator.delegation import estimator_has, prototype, router, with_tags_of
+from sklc.lstep import Translation
 
 
 class PredictionMixin:
@@ -17,11 +17,11 @@ class PredictionMixin:
 
     estimator: Any
     estimator_: Any
-    _inputs: Inputs
+    _translation: Translation
 
     def _call(self, method: str, X: Any, *args: Any, **kwargs: Any) -> Any:
         check_is_fitted(self)
-        X = self._inputs.prepared(self, X)
+        X = self._translation.samples(X)
         return getattr(self.estimator_, method)(X, *args, **kwargs)
 
     @available_if(estimator_has("predict"))
@@ -36,11 +36,11 @@ class PredictionMixin:
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Of a classifier, labels as in the `y` of the fit (of a net that came
-            trained, as it has them); otherwise numbers of the dtype of the model.
+            Of a classifier, labels as in the `y` of the fit; otherwise numbers of the
+            dtype of the model, in the shape of the `y` of the fit.
         """
         predicted = self._call("predict", X)
-        return self._inputs.decoded(predicted)
+        return self._translation.predictions(predicted)
 
     @available_if(estimator_has("predict_proba"))
     def predict_proba(self, X: Any) -> Any:
@@ -111,14 +111,15 @@ class PredictionMixin:
         if get_config()["enable_metadata_routing"]:
             routed = process_routing(self, "score", **score_params)
             score_params = dict(routed["estimator"]["score"])
-        return self._call("score", X, self._inputs.encoded(y), **score_params)
+        y = self._translation.targets(y)
+        return float(self._call("score", X, y, **score_params))
 
     @property
     def classes_(self) -> np.ndarray:
         """Classes of a classifier."""
         check_is_fitted(self)
-        encoder = self._inputs.encoder
-        return self.estimator_.classes_ if encoder is None else encoder.classes_
+        known = self._translation.classes
+        return self.estimator_.classes_ if known is None else known
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Return how metadata reach the estimator, if scikit-learn routes them.
@@ -127,10 +128,10 @@ class PredictionMixin:
         -------
         MetadataRouter
         """
-        return router(self, self.estimator)
+        return router(self, prototype(self))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "theta_")
 
     def __sklearn_tags__(self) -> Any:
-        return with_tags_of(self.estimator, super().__sklearn_tags__())  # type: ignore
+        return with_tags_of(prototype(self), super().__sklearn_tags__())  # type: ignore

@@ -51,7 +51,7 @@ def train_reference(
         nonlocal fresh
         fresh = True
         learner.train_reference()
-        return learner.reference()
+        return learner.state_dict()
 
     key = identity(estimator, seed, *data, parts=learner.parts())
     if isinstance(memory, os.PathLike):
@@ -59,7 +59,7 @@ def train_reference(
     cached = check_memory(memory).cache(_result, ignore=["train"])
     found = cached(key, train)
     if not fresh:
-        learner.load_reference(found, random=seed is not None)
+        learner.load_state_dict(found, generators=seed is not None)
 
 
 def _result(key: dict[str, Any], train: Any) -> Any:

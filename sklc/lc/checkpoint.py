@@ -74,11 +74,14 @@ class Checkpoint:
             "reference_loss": reference_loss,
             "history": record.history,
             "theta": store_theta("theta/", iterate.theta),
-            "kept": {"step": kept.step, "objective": kept.objective},
+            "kept": {
+                "step": kept.step,
+                "objective": kept.objective,
+                "rest": store("kept/", kept.snapshot),
+            },
             "kept_theta": store_theta("kept_theta/", kept.theta),
             "learner": store("learner/", record.learner.state_dict()),
         }
-        store("kept/", kept.snapshot)
         copies = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
         _replace(self.path, save(copies, {"sklc": json.dumps(header, default=_plain)}))
 
@@ -125,7 +128,7 @@ class Checkpoint:
             gap=header["gap"],
         )
         loss, size = header["kept"]["objective"]
-        snapshot = {name: t.to(device) for name, t in below("kept/").items()}
+        snapshot = header["kept"]["rest"] | below("kept/")
         record.kept = Kept(
             header["kept"]["step"], (loss, size), theta("kept_theta"), snapshot
         )

@@ -25,14 +25,14 @@ class Kept:
     objective : tuple of float and int
         Loss plus cost, and bits: the lower, the better.
     theta : dict of str to Code
-    snapshot : dict of str to Tensor
+    snapshot : dict
         All of the model, Δ(Θ) in it.
     """
 
     step: int
     objective: tuple[float, int]
     theta: dict[str, Code]
-    snapshot: dict[str, Tensor]
+    snapshot: dict[str, Any]
 
 
 class Record:
@@ -56,7 +56,7 @@ class Record:
     def add(self, iterate: Iterate) -> None:
         """Measure Δ(Θ) in place of the weights, and keep it if it should be kept."""
         learner = self.learner
-        state = learner.snapshot()
+        state = learner.state_dict()
         weights = learner.weights()
         layout = Layout.of({name: weights[name] for name in iterate.theta})
         learner.substitute(decompress(iterate.theta))
@@ -70,7 +70,7 @@ class Record:
         first = iterate.step == 0
         if first or self.keep == "last" or found.objective < self.kept.objective:
             self.kept = found
-        learner.restore(state)
+        learner.load_state_dict(state)
 
     def add_finetuned(self, theta: dict[str, Code]) -> None:
         """Measure a fine-tuned Θ, which the model holds, and keep it if it is better.
@@ -104,7 +104,7 @@ class Record:
         objective = loss + cost
         if math.isnan(objective):
             objective = math.inf
-        measured = Kept(step, (objective, size), theta, self.learner.snapshot())
+        measured = Kept(step, (objective, size), theta, self.learner.state_dict())
         self.history.append(
             {
                 "step": step,

@@ -140,7 +140,7 @@ class Run:
 
     def _finetune(self) -> None:
         kept = self.record.kept
-        self.learner.restore(kept.snapshot)
+        self.learner.load_state_dict(kept.snapshot, generators=False)
         project = None if self.scheme.keeps_feasible else self.scheme.project
         theta = self.learner.finetune(kept.theta, self.finetune_epochs, project)
         self.record.add_finetuned(theta)

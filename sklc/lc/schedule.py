@@ -59,7 +59,7 @@ def automatic_mu(learner: Learner, scheme: Scheme) -> tuple[float, float]:
     """
     names = scheme.covers(learner.weights())
     weights = {name: learner.weights()[name].detach().clone() for name in names}
-    loss, state = learner.loss(), learner.snapshot()
+    loss, state = learner.loss(), learner.state_dict()
 
     def square(tensors: Mapping[str, Tensor]) -> float:
         return sum(float(tensor.double().square().sum()) for tensor in tensors.values())
@@ -68,7 +68,7 @@ def automatic_mu(learner: Learner, scheme: Scheme) -> tuple[float, float]:
         distance = square({name: w - compressed[name] for name, w in weights.items()})
         learner.substitute(compressed)
         rise = learner.loss() - loss
-        learner.restore(state)
+        learner.load_state_dict(state)
         found = 2 * rise / distance if distance > 0 else 0.0
         return found if 0 < found < math.inf else 0.0
 

@@ -5,6 +5,7 @@ from sklc.lstep.linear.l_step import LinearLearner, LinearLStep
 from sklc.lstep.net.function import FunctionLStep
 from sklc.lstep.net.l_step import NetLStep
 from sklc.lstep.net.learner import NetLearner
+from sklc.lstep.translation import Translation
 
 __all__ = [
     "FunctionLStep",
@@ -14,6 +15,7 @@ __all__ = [
     "LinearLearner",
     "NetLStep",
     "NetLearner",
+    "Translation",
     "default_l_step",
     "register",
 ]

@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
 from torch import Tensor
 
 from sklc.codes import Code
 from sklc.layers import LayerInfo
+from sklc.lstep.translation import Translation
 from sklc.wrappers import unfrozen
 
 Projection = Callable[[dict[str, Code]], dict[str, Code]]
@@ -21,49 +23,37 @@ class Learner(ABC):
     ----------
     estimator : estimator
         The fitted estimator that holds the current weights.
+    translation : Translation
+        Between the user's data and the model's. It holds no data, is small, and can be
+        pickled.
+    exact : bool
+        Whether :meth:`learn` solves the L step whatever the weights are, and so quickly
+        that it may be tried.
     """
 
     estimator: Any
-
-    @property
-    def input_dtype(self) -> Any:
-        """The NumPy dtype that samples must have; None to leave them as they are."""
-        return None
+    translation: Translation = Translation()
+    exact: bool = False
 
     @abstractmethod
     def train_reference(self) -> None:
         """Minimise the loss alone, unless the model came trained."""
 
-    def reference(self) -> Any:
-        """Return all that training the reference has made, to be pickled."""
-        return self.state_dict()
-
     def parts(self) -> list[Any]:
         """Return the objects whose code trains the reference, besides the estimator."""
         return []
-
-    def load_reference(self, reference: Any, *, random: bool) -> None:
-        """Take a :meth:`reference` in place of training it.
-
-        Parameters
-        ----------
-        reference : object
-        random : bool
-            Whether to go on with its random generators, too.
-        """
-        self.load_state_dict(reference)
 
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:
         """Return all parameters by name: live, detached, on their device."""
 
-    @abstractmethod
-    def set_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Replace some of the parameters."""
+    def buffers(self) -> dict[str, Tensor]:
+        """Return what else the model needs to predict, such as statistics: live."""
+        return {}
 
-    def substitute(self, weights: Mapping[str, Tensor]) -> None:
-        """Put compressed weights in, and renew what depends on them (statistics)."""
-        self.set_weights(weights)
+    def layers(self) -> dict[str, LayerInfo]:
+        """Return what is known of the layers of the weights."""
+        return {}
 
     @abstractmethod
     def learn(self, target: Mapping[str, Tensor], mu: float, step: int) -> None:
@@ -85,6 +75,14 @@ class Learner(ABC):
     @abstractmethod
     def loss(self) -> float:
         """Return the mean loss of the current weights over the training data."""
+
+    def constant_loss(self) -> float | None:
+        """Return the least mean loss of a constant prediction; None if not known."""
+        return None
+
+    @abstractmethod
+    def substitute(self, weights: Mapping[str, Tensor]) -> None:
+        """Put compressed weights in, and renew what depends on them (statistics)."""
 
     def finetune(
         self,
@@ -111,28 +109,43 @@ class Learner(ABC):
         raise NotImplementedError(msg)
 
     @abstractmethod
-    def snapshot(self) -> dict[str, Tensor]:
-        """Return a copy of all parameters and buffers."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that training changes, between two L steps.
+
+        That is what is needed to go on, here or in another process: parameters,
+        buffers, random generators, the history. What lives within an L step only,
+        such as the state of its optimizer, is not in it.
+
+        Returns
+        -------
+        dict of str to Tensor or JSON value
+            Copies: nothing in it changes when training goes on.
+        """
 
     @abstractmethod
-    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
-        """Put a snapshot back."""
+    def load_state_dict(
+        self, state: Mapping[str, Any], *, generators: bool = True
+    ) -> None:
+        """Go on from a :meth:`state_dict`; the model is trained then.
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that is needed to go on elsewhere: tensors and JSON values."""
-        return dict(self.snapshot())
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a :meth:`state_dict`; the model is trained then."""
-        self.restore(state)
-
-    def layers(self) -> dict[str, LayerInfo]:
-        """Return what is known of the layers of the weights."""
-        return {}
+        Parameters
+        ----------
+        state : dict
+        generators : bool, default=True
+            Whether to set the random generators of the process, too.
+        """
 
 
 class LStep(BaseEstimator, ABC):
-    """How an estimator is trained: hyperparameters, and nothing else."""
+    """How an estimator is trained: hyperparameters, and nothing else.
+
+    Attributes
+    ----------
+    draws : bool
+        Whether its training draws from the random generators of the process.
+    """
+
+    draws: bool = True
 
     @abstractmethod
     def start(
@@ -146,10 +159,25 @@ class LStep(BaseEstimator, ABC):
             Never written to. A :class:`~sklearn.frozen.FrozenEstimator` is trained
             already.
         X, y : data
+            As the user has them.
         n_steps : int
             How many L steps are to come, at most.
         **fit_params : dict
         """
+
+    def is_trained(self, estimator: Any) -> bool:
+        """Whether an estimator comes with the weights to start from."""
+        return isinstance(estimator, FrozenEstimator)
+
+    def prototype(self, estimator: Any) -> Any:
+        """Return an estimator with the methods and tags of the one that is trained.
+
+        Parameters
+        ----------
+        estimator : estimator
+            As the user gave it; it need not be valid.
+        """
+        return unfrozen(estimator)
 
 
 _Factory = Callable[[], LStep]

@@ -12,11 +12,11 @@ def writable(X: Any) -> Any:
     return np.require(X, requirements="W") if isinstance(X, np.ndarray) else X
 
 
-def label_encoder(y: Any) -> LabelEncoder:
-    """Return what numbers the classes of a target, of which there are two or more."""
+def label_encoder(y: Any, *, least: int = 2) -> LabelEncoder:
+    """Return what numbers the classes of a target, of which there are `least`."""
     check_classification_targets(y)
     encoder = LabelEncoder().fit(y)
-    if len(encoder.classes_) < 2:
+    if len(encoder.classes_) < least:
         msg = (
             "A classifier needs two classes or more, but y has one class only: "
             f"{shown(encoder.classes_[0])}."

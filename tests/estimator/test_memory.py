@@ -21,6 +21,7 @@ from torch import nn
 from sklc import LCCompressor
 from sklc.codes import decompress
 from sklc.estimator import reference
+from sklc.estimator.delegation import l_step_of
 from sklc.estimator.reference import identity
 from sklc.lstep import LinearLearner, NetLearner
 from sklc.schemes import AdaptiveQuantization, ConstraintL0Pruning
@@ -214,7 +215,7 @@ def test_the_sources_of_bases_and_of_parts_are_in_the_key():
     X, y = data()
     assert "test_memory.Base" in key(classifier(module=Derived))["sources"]
     lc = compressor(classifier(module=derived))
-    learner = lc._l_step().start(lc.estimator, X, y, n_steps=1)
+    learner = l_step_of(lc).start(lc.estimator, X, y, n_steps=1)
     found = identity(lc.estimator, 0, X, y, parts=learner.parts())["sources"]
     assert {"test_memory.Derived", "test_memory.Base"} <= found.keys()
 

@@ -162,7 +162,7 @@ def test_a_step_moves_weights_as_far_as_their_own_would_projected():
     theta = AdaptiveQuantization(k=2).compress(
         {n: w for n, w in learner.weights().items() if w.ndim > 1}, 1.0
     )
-    learner.set_weights(decompress(theta))
+    learner.substitute(decompress(theta))
     X, y = map(torch.as_tensor, data())
     module = copy.deepcopy(learner.estimator.module_)
     nn.functional.cross_entropy(module(X), y).backward()
@@ -184,9 +184,9 @@ def test_no_gradient_of_the_last_step_is_left():
         theta = ConstraintL0Pruning(0.5).compress(
             {n: w for n, w in learner.weights().items() if w.ndim > 1}, 1.0
         )
-        start = learner.snapshot()
+        start = learner.state_dict()
         learner.learn(targets(learner), mu, 1)
-        learner.restore(start)
+        learner.load_state_dict(start)
         results.append(decompress(learner.finetune(theta, 1)))
     for name, weight in results[0].items():
         assert torch.equal(weight, results[1][name])
@@ -436,8 +436,8 @@ def test_an_invalid_number_of_epochs_is_refused(epochs):
 
 def test_a_learner_need_not_fine_tune():
     class Mine(Learner):
-        train_reference = weights = set_weights = learn = loss = None
-        snapshot = restore = None
+        train_reference = weights = learn = loss = substitute = None
+        state_dict = load_state_dict = None
 
     with pytest.raises(
         NotImplementedError, match="Mine cannot fine-tune: leave finetune_epochs at 0"

@@ -19,7 +19,7 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from sklc.lstep.net.batches import Batches, batches, sample
+from sklc.lstep.net.batches import Batches, batches, measuring_batches
 
 N = 23
 
@@ -337,7 +337,7 @@ def test_a_batch_size_of_the_iterator_counts():
 )
 def test_there_is_no_warning_where_there_is_no_danger(options, dataset):
     if options.get("batch_size", 1) is None or isinstance(dataset, Streamed):
-        options = {"module": nn.Linear(3, 4), **options}
+        options = {"module": nn.Linear(len(next(iter(dataset))[0]), 4), **options}
     net = unshuffled(**options)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -386,14 +386,18 @@ def test_the_loss_is_that_of_evenly_spaced_samples():
     assert learner.loss() == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_samples_of_the_loss_are_distinct():
-    for n in (10, 11, 19, 101):
-        index = sample(Dataset(np.zeros((n, 1))), 10)
-        if n > 10:
-            assert len(set(index.indices)) == 10
-            assert (index.indices[0], index.indices[-1]) == (0, n - 1)
-        else:
-            assert isinstance(index, Dataset)
+@pytest.mark.parametrize("n", [9, 10, 11, 19, 101])
+@pytest.mark.parametrize("iterator", [DataLoader, Doubled])
+def test_what_is_measured_are_some_samples_in_a_fixed_order(n, iterator):
+    net = classifier(iterator_valid=iterator, iterator_valid__batch_size=1)
+    dataset = Dataset(np.arange(n, dtype="float32")[:, None], np.arange(n))
+    train = batches(net.initialize(), dataset, training=True)
+    found = measuring_batches(net, dataset, train, 10, larger=False)
+    orders = [torch.cat([y for _, y in found]).tolist() for _ in range(2)]
+    assert orders[0] == orders[1] != sorted(orders[0])
+    assert len(set(orders[0])) == len(orders[0]) == min(n, 10)
+    assert {0, n - 1} <= set(orders[0])
+    assert len(found) == 1  # batches are as large as those of the training
 
 
 @pytest.mark.parametrize("samples", [0, 2.5, True, "all"])

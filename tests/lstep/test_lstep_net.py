@@ -177,7 +177,7 @@ def test_every_step_begins_with_a_fresh_optimizer():
     one, other = (started(classifier(**OPTIMIZERS["adam"])) for _ in range(2))
     target = targets(one)
     one.learn(target, 1.0, 1)
-    other.set_weights(one.weights())
+    other.substitute(one.weights())
     one.learn(target, 1.0, 2)
     other.learn(target, 1.0, 2)
     for name, weight in one.weights().items():
@@ -255,26 +255,27 @@ def test_weights_are_live_and_can_be_set():
     learner = started()
     weights = learner.weights()
     assert list(weights) == ["0.weight", "0.bias", "2.weight", "2.bias"]
-    learner.set_weights({"0.bias": torch.full((4,), 7.0)})
+    learner.substitute({"0.bias": torch.full((4,), 7.0)})
     assert weights["0.bias"].tolist() == [7.0] * 4
     assert learner.estimator.module_[0].bias.tolist() == [7.0] * 4
     assert not weights["0.bias"].requires_grad
 
 
-def test_a_snapshot_holds_parameters_and_buffers():
+def test_a_state_holds_parameters_and_buffers():
     first, tanh, last = module()
     learner = started(
         classifier(module=nn.Sequential(first, tanh, nn.BatchNorm1d(4), last))
     )
     learner.train_reference()
-    before = learner.snapshot()
-    assert "2.running_mean" in before
+    before = learner.state_dict()
+    tensors = [name for name in before if name.startswith("module.tensor.")]
+    assert "module.tensor.2.running_mean" in tensors
     learner.learn({}, 1.0, 1)
-    after = learner.snapshot()
-    assert not all(torch.equal(before[name], after[name]) for name in before)
-    learner.restore(before)
-    restored = learner.snapshot()
-    assert all(torch.equal(before[name], restored[name]) for name in before)
+    after = learner.state_dict()
+    assert not any(torch.equal(before[name], after[name]) for name in tensors)
+    learner.load_state_dict(before)
+    restored = learner.state_dict()
+    assert all(torch.equal(before[name], restored[name]) for name in tensors)
 
 
 def test_a_fitted_frozen_net_is_copied_and_not_trained_again():
@@ -318,6 +319,7 @@ def test_a_module_counts_as_trained(wrap):
         assert torch.equal(weight, before[name])
 
 
+@pytest.mark.filterwarnings("ignore:A column-vector y was passed")
 @pytest.mark.parametrize(
     ("kind", "criterion", "target"),
     [

@@ -17,6 +17,7 @@ from torch import nn
 
 from sklc.lstep import NetLStep
 from sklc.lstep.net.batches import Batches
+from sklc.lstep.net.copies import copied
 from sklc.schemes import AdaptiveQuantization, ConstraintL0Pruning, Mixed
 
 STEPS = NetLStep(epochs=1)
@@ -351,11 +352,11 @@ def test_the_device_can_be_chosen(device, wrap):
 def test_a_device_moves_the_whole_net():
     net = FrozenEstimator(classifier(criterion__weight=torch.ones(3)).fit(*data()))
     learner = started(net)
-    moved, _ = NetLStep(device="meta").copied(net)
+    moved, _ = copied(net, "meta")
     assert {p.device.type for p in moved.module_.parameters()} == {"meta"}
     assert moved.criterion_.weight.device.type == "meta"
     assert {w.device.type for w in learner.weights().values()} == {"cpu"}
-    module, _ = NetLStep(device="meta").copied(Net())
+    module, _ = copied(Net(), "meta")
     assert {p.device.type for p in module.module_.parameters()} == {"meta"}
 
 

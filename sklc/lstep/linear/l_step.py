@@ -65,6 +65,8 @@ class LinearLStep(LStep):
     (4, True)
     """
 
+    draws = False
+
     def start(
         self, estimator: Any, X: Any, y: Any, *, n_steps: int, **fit_params: Any
     ) -> "LinearLearner":
@@ -208,6 +210,7 @@ class LinearLearner(Learner):
         return found
 
     def set_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Replace some of the parameters."""
         own = self.weights()
         for name, weight in weights.items():
             own[name].copy_(weight)
@@ -290,23 +293,16 @@ class LinearLearner(Learner):
         self.set_weights(decompress(found))
         return found
 
-    def snapshot(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Any]:
         return {name: weight.clone() for name, weight in self.weights().items()}
 
-    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
-        self.set_weights(snapshot)
-
-    def reference(self) -> Any:
-        return self._model
-
-    def load_reference(self, reference: Any, *, random: bool) -> None:
-        self._model = reference
-        self._read()
-        self._trained = True
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.train_reference()  # a fit sets more than coefficients, and is quick
-        self.restore(state)
+    def load_state_dict(
+        self, state: Mapping[str, Any], *, generators: bool = True
+    ) -> None:
+        if not self._trained:  # a fit sets more than coefficients, and is quick
+            self._fit()
+            self._trained = True
+        self.set_weights(state)
 
     def layers(self) -> dict[str, LayerInfo]:
         return dict.fromkeys(self.weights(), LayerInfo())

@@ -8,24 +8,37 @@ from skorch import NeuralNet
 from skorch.dataset import get_len, unpack_data
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+_Norm = _BatchNorm | _InstanceNorm
 
 
-def with_statistics(module: nn.Module) -> list[_BatchNorm]:
-    """Return the layers of batch normalisation that keep running statistics."""
-    return [
+def with_statistics(net: NeuralNet, module: nn.Module) -> list[_Norm]:
+    """Return the layers of normalisation whose running statistics training changes.
+
+    A module may keep some in evaluation, or let them forget nothing: they are fixed.
+    """
+    found = [
         layer
         for layer in module.modules()
-        if isinstance(layer, _BatchNorm) and layer.running_mean is not None
+        if isinstance(layer, _Norm)
+        and layer.running_mean is not None
+        and layer.momentum != 0.0
     ]
+    if found:
+        net._set_training(True)
+        found = [layer for layer in found if layer.training]
+        net._set_training(False)
+    return found
 
 
-def reestimate(net: NeuralNet, module: nn.Module, batches: Iterable[Any]) -> None:
-    """Set the running statistics to those of training data, sample by sample.
+def reestimate(net: NeuralNet, layers: Iterable[_Norm], batches: Iterable[Any]) -> None:
+    """Set the running statistics of layers to those of data, sample by sample.
 
     Everything else is as in evaluation: no dropout, no gradients. A batch of one sample
     beside larger ones is left out, as it may have no variance.
     """
-    layers = with_statistics(module)
+    layers = list(layers)
     momenta = [layer.momentum for layer in layers]
     net._set_training(False)
     for layer in layers:

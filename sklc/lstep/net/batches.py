@@ -14,6 +14,9 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 from sklc.exceptions import warn
 
 _OPTIONS = {"batch_size", "shuffle", "drop_last"}
+#: To measure with: samples of a batch, and numbers in it, up to which larger is faster.
+_MANY = 256
+_LARGE = 2**18
 _Data = Tensor | dict[str, Tensor]
 
 
@@ -31,6 +34,8 @@ class Batches:
     shuffle : bool, default=False
     drop_last : bool, default=False
         Whether to leave out a last batch that is not full.
+    order : Tensor of shape (n,) or None
+        The numbers of some samples: only these are used, in this order.
     """
 
     def __init__(
@@ -40,20 +45,25 @@ class Batches:
         batch_size: int,
         shuffle: bool = False,
         drop_last: bool = False,
+        order: Tensor | None = None,
     ) -> None:
         self.X, self.y = X, y
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.drop_last = drop_last
+        self.order = order
+
+    def _n_samples(self) -> int:
+        return len(self.y if self.order is None else self.order)
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.y), self.batch_size)
+        full, rest = divmod(self._n_samples(), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[tuple[_Data, Tensor]]:
-        order = None
+        order = self.order
         if self.shuffle:
-            order = torch.randperm(len(self.y)).to(self.y.device)
+            order = torch.randperm(self._n_samples()).to(self.y.device)
         for number in range(len(self)):
             part: Any = slice(number * self.batch_size, (number + 1) * self.batch_size)
             if order is not None:
@@ -69,41 +79,88 @@ def batches(net: NeuralNet, dataset: Any, *, training: bool) -> Any:
     :class:`Batches`. They are moved to the device of the net, unless they would fill
     more than half of what it has free; then each batch is moved when it is used.
     """
-    kind = net.iterator_train if training else net.iterator_valid
-    prefix = "iterator_train" if training else "iterator_valid"
-    options = {"batch_size": net.batch_size, **net.get_params_for(prefix)}
-    size = options["batch_size"]
-    usual = (
-        type(net).get_iterator is NeuralNet.get_iterator
-        and kind is DataLoader
-        and options.keys() <= _OPTIONS
-        and type(size) is int
-        and (size > 0 or size == -1)
-    )
-    data = _plain(dataset) if usual else None
+    options = _options(net, training=training)
+    data = _plain(dataset) if _usual(net, options, training=training) else None
     if data is None:
         return net.get_iterator(dataset, training=training)
     X, y = data
-    if size == -1:
+    if options["batch_size"] == -1:
         options["batch_size"] = len(y)
     if _fits(net.device, X, y):
         X, y = _apply(X, lambda x: x.to(net.device)), y.to(net.device)
     return Batches(X, y, **options)
 
 
-def sample(dataset: Any, size: int) -> Any:
-    """Return `size` samples of a dataset, evenly spaced, or all if it has fewer."""
-    if isinstance(dataset, IterableDataset) or get_len(dataset) <= size:
-        return dataset
-    index = np.linspace(0, get_len(dataset) - 1, size).round().astype(int)
-    return Subset(dataset, index.tolist())
+def measuring_batches(
+    net: NeuralNet, dataset: Any, training: Any, n_samples: int, *, larger: bool
+) -> Any:
+    """Return batches of evenly spaced samples, in an order that is random but fixed.
+
+    They are at least as large as those of the training. A stream of data, or an
+    iterator that chooses the samples itself, is used as it is.
+
+    Parameters
+    ----------
+    net : NeuralNet
+    dataset : Dataset
+        What the net trains on.
+    training : object
+        Its :func:`batches` for training, to share their tensors.
+    n_samples : int
+        How many samples to use, at most.
+    larger : bool
+        Whether batches of plain data may be larger than that.
+    """
+    options = _options(net, training=False)
+    chosen = options.keys() & {"sampler", "batch_sampler"}
+    if isinstance(dataset, IterableDataset) or chosen:
+        return net.get_iterator(dataset, training=False)
+    n = get_len(dataset)
+    index = np.linspace(0, n - 1, min(n, n_samples)).round().astype(int)
+    index = np.random.default_rng(0).permutation(index)
+    sizes = [options["batch_size"], _options(net, training=True)["batch_size"]]
+    size = max([n if each == -1 else each for each in sizes if each] or [1])
+    if _usual(net, options, training=False):
+        plain = training if isinstance(training, Batches) else None
+        if plain is None and _plain(dataset) is not None:
+            plain = batches(net, dataset, training=False)
+        if isinstance(plain, Batches):
+            order = torch.as_tensor(index).to(plain.y.device)
+            least = _LARGE // max(1, _numbers(plain.X) // n) if larger else 1
+            size = max(size, min(least, _MANY))
+            return Batches(plain.X, plain.y, size, order=order)
+    subset = Subset(dataset, index.tolist())
+    if type(net).get_iterator is not NeuralNet.get_iterator:
+        return net.get_iterator(subset, training=False)
+    fixed = {"batch_size": size, "shuffle": False, "drop_last": False}
+    if options["batch_size"] is None:  # the dataset makes its own batches
+        fixed = {}
+    return net.iterator_valid(subset, **{**options, **fixed})
+
+
+def _options(net: NeuralNet, *, training: bool) -> dict[str, Any]:
+    """Return the options of an iterator of a net."""
+    prefix = "iterator_train" if training else "iterator_valid"
+    return {"batch_size": net.batch_size, **net.get_params_for(prefix)}
+
+
+def _usual(net: NeuralNet, options: dict[str, Any], *, training: bool) -> bool:
+    """Whether an iterator of a net is torch's, with options of :class:`Batches`."""
+    size = options["batch_size"]
+    return (
+        type(net).get_iterator is NeuralNet.get_iterator
+        and (net.iterator_train if training else net.iterator_valid) is DataLoader
+        and options.keys() <= _OPTIONS
+        and type(size) is int
+        and (size > 0 or size == -1)
+    )
 
 
 def warn_unless_shuffled(net: NeuralNet, dataset: Any) -> None:
     """Warn if the default iterator serves many batches in the order of the data."""
     if net.iterator_train is not DataLoader or isinstance(dataset, IterableDataset):
         return
-    options = {"batch_size": net.batch_size, **net.get_params_for("iterator_train")}
+    options = _options(net, training=True)
     own_order = options.keys() & {"shuffle", "sampler", "batch_sampler"}
     size = options["batch_size"]
     if not own_order and size is not None and 0 < size < get_len(dataset):
@@ -165,6 +222,12 @@ def _fits(device: Any, *data: _Data) -> bool:
     for part in data:
         _apply(part, lambda x: sizes.append(x.numel() * x.element_size()))
     return sum(sizes) < torch.cuda.mem_get_info(device)[0] / 2
+
+
+def _numbers(data: _Data) -> int:
+    """Return how many numbers there are in all."""
+    parts = [data] if isinstance(data, Tensor) else data.values()
+    return sum(part.numel() for part in parts)
 
 
 def _apply(data: _Data, function: Callable[[Tensor], Any]) -> Any:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sklc.codes import Code, Theta, decompress, degrees_of_freedom
 from sklc.codes.theta import mapped, multiplicities, trainable
 from sklc.lstep.base import Projection
+from sklc.lstep.net.pull import first_callback
 
 
 class ThetaInTraining(Callback):
@@ -35,7 +36,9 @@ class ThetaInTraining(Callback):
     theta : dict of str to Code
         In training.
     free : list of Tensor
-        Its degrees of freedom.
+        Its degrees of freedom; none, if all that it covers is not trained.
+    weights : dict of str to Parameter
+        What they are the weights of.
     """
 
     def __init__(
@@ -43,9 +46,10 @@ class ThetaInTraining(Callback):
     ) -> None:
         self.theta = trainable(theta)
         self.project = project
-        self.free = degrees_of_freedom(self.theta)
         self._module = module
-        self._weights = {name: module.get_parameter(name) for name in theta}
+        self.weights = {name: module.get_parameter(name) for name in theta}
+        some = any(weight.requires_grad for weight in self.weights.values())
+        self.free = degrees_of_freedom(self.theta) if some else []
         self._changed = True
 
     @contextmanager
@@ -57,12 +61,12 @@ class ThetaInTraining(Callback):
         RuntimeError
             If no gradients came.
         """
-        trained = [name for name, w in self._weights.items() if w.requires_grad]
+        trained = [name for name, w in self.weights.items() if w.requires_grad]
         waiting = set(trained)
 
         def receive(name: str, weight: Tensor) -> None:
             waiting.discard(name)
-            gradient, weight.grad = weight.grad, None
+            gradient, weight.grad = _dense(weight.grad), None
             with torch.enable_grad():
                 dense = self.theta[name].dense()
             if dense.requires_grad:
@@ -79,7 +83,7 @@ class ThetaInTraining(Callback):
                 share = number.clamp(min=1)
                 hook(tensor.register_hook(share.reciprocal().mul))
             for name in trained:
-                weight = self._weights[name]
+                weight = self.weights[name]
                 weight.grad = None  # of the last L step
                 hook(weight.register_post_accumulate_grad_hook(partial(receive, name)))
             yield
@@ -96,7 +100,7 @@ class ThetaInTraining(Callback):
         """Put Δ(Θ) into the module, unless it is there already."""
         if self._changed:
             for name, dense in decompress(self.theta).items():
-                self._weights[name].copy_(dense)
+                self.weights[name].copy_(dense)
             self._changed = False
 
     def on_batch_end(self, net: NeuralNet, training: bool, **kwargs: Any) -> None:
@@ -104,10 +108,55 @@ class ThetaInTraining(Callback):
             return
         with torch.no_grad():
             projected = degrees_of_freedom(self.project(self.theta))
-            for tensor, new in zip(self.free, projected, strict=True):
+            own = degrees_of_freedom(self.theta)
+            for tensor, new in zip(own, projected, strict=True):
                 tensor.copy_(new)
         self._changed = True
 
     def result(self) -> Theta:
         """Return Θ as it was trained."""
         return mapped(self.theta, Tensor.detach)
+
+
+def trained_besides(
+    net: NeuralNet, training: ThetaInTraining
+) -> list[tuple[str, Tensor]]:
+    """Return what a net trains besides the weights that Θ covers, by name."""
+    covered = {id(weight) for weight in training.weights.values()}
+    everything = type(net).get_all_learnable_params(net)
+    return [
+        (name, parameter)
+        for name, parameter in everything
+        if id(parameter) not in covered and parameter.requires_grad
+    ]
+
+
+@contextmanager
+def in_training(net: NeuralNet, training: ThetaInTraining) -> Iterator[None]:
+    """Let a net train Θ instead of the weights that it covers, for a while."""
+    besides = trained_besides(net, training)
+    free = [(f"theta.{number}", t) for number, t in enumerate(training.free)]
+    optimizer = net.optimizer
+    with ExitStack() as stack:
+        net.get_all_learnable_params = lambda: iter([*besides, *free])
+        stack.callback(net.initialize_optimizer)  # of the parameters again, at last
+        stack.callback(delattr, net, "get_all_learnable_params")
+        if optimizer is torch.optim.SparseAdam:  # gradients of Θ are dense
+            net.optimizer = torch.optim.Adam
+            stack.callback(setattr, net, "optimizer", optimizer)
+            for _, parameter in besides:
+                handle = parameter.register_post_accumulate_grad_hook(_densify)
+                stack.callback(handle.remove)
+        stack.enter_context(training.attached())
+        stack.enter_context(first_callback(net, training))
+        yield
+
+
+def _dense(gradient: Tensor | None) -> Tensor | None:
+    if gradient is None or gradient.layout == torch.strided:
+        return gradient
+    return gradient.to_dense()
+
+
+def _densify(parameter: Tensor) -> None:
+    parameter.grad = _dense(parameter.grad)

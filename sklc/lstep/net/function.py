@@ -6,8 +6,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from sklc.lstep.base import LStep
+from sklc.lstep.net.copies import copied
 from sklc.lstep.net.l_step import NetLStep
 from sklc.lstep.net.learner import NetLearner
+from sklc.lstep.net.plan import Plan
 from sklc.lstep.net.pull import Pull
 
 Function = Callable[[nn.Module, Pull, int, Any, Any], object]
@@ -59,11 +61,19 @@ class FunctionLStep(LStep):
                 f"{self.function!r}."
             )
             raise TypeError(msg)
-        net, trained = NetLStep().copied(estimator)
+        net, trained = copied(estimator, None)
         learner = FunctionLearner(self.function, net, trained, X, y, fit_params)
         if not trained:
             learner.warn_unless_shuffled()
         return learner
+
+    def is_trained(self, estimator: Any) -> bool:
+        """Whether an estimator comes with the weights to start from."""
+        return NetLStep().is_trained(estimator)
+
+    def prototype(self, estimator: Any) -> Any:
+        """Return the net that an estimator becomes."""
+        return NetLStep().prototype(estimator)
 
 
 class FunctionLearner(NetLearner):
@@ -78,7 +88,7 @@ class FunctionLearner(NetLearner):
         y: Any,
         fit_params: dict[str, Any],
     ) -> None:
-        super().__init__(NetLStep(), net, trained, 1, X, y, fit_params)
+        super().__init__(net, trained, X, y, fit_params, plan=Plan())
         self.function = function
 
     def learn(self, target: Mapping[str, Tensor], mu: float, step: int) -> None:

@@ -1,14 +1,10 @@
 """The L step of nets: stochastic optimisation by skorch, pulled through gradients."""
 
-import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
-from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
-from sklearn.frozen import FrozenEstimator
-from skorch import NeuralNet, NeuralNetClassifier
-from skorch.utils import to_device
+from skorch import NeuralNet
 from torch import nn
 
 from sklc.checks import (
@@ -19,10 +15,10 @@ from sklc.checks import (
     check_positive,
     is_positive,
 )
-from sklc.exceptions import warn
 from sklc.lstep.base import LStep, register
+from sklc.lstep.net.copies import classifier_of, copied
 from sklc.lstep.net.learner import NetLearner
-from sklc.wrappers import unfrozen
+from sklc.lstep.net.plan import Plan
 
 
 class NetLStep(LStep):
@@ -35,7 +31,12 @@ class NetLStep(LStep):
     Plain in-memory arrays are cut into batches on the device of the net; iterators and
     datasets of your own are used as they are. A validation split is drawn once for all
     steps, and only the rest is trained on. Parameters that require no gradient are
-    compressed at once, and the others adapt to them.
+    compressed at once, and the others adapt to them. Modules whose weights are not
+    their parameters (parametrizations, masks, ``max_norm``) are refused.
+
+    Samples come in the dtype that the module takes, found by trying: integers stay
+    integers where they can. Labels that are numbers of outputs stay as they are, others
+    are numbered in their order, or in that of the ``classes`` of the net.
 
     Parameters
     ----------
@@ -65,7 +66,8 @@ class NetLStep(LStep):
         data, for the compressed weights.
     loss_samples : int, default=10000
         Iterates are compared by their mean loss over at most this many samples of the
-        training data, evenly spaced and always the same.
+        training data, evenly spaced and always the same, in batches of a fixed random
+        order.
     device : str, torch.device or None, default=None
         Where to train, such as ``"cuda"``; None for the device of the net, ``"auto"``
         for a GPU if there is one.
@@ -111,119 +113,58 @@ class NetLStep(LStep):
         self, estimator: Any, X: Any, y: Any, *, n_steps: int, **fit_params: Any
     ) -> NetLearner:
         """Return a learner of a copy of the net (see :meth:`LStep.start`)."""
-        self._validate()
-        net, trained = self.copied(estimator)
-        learner = NetLearner(self, net, trained, n_steps, X, y, fit_params)
+        plan = self._plan(n_steps)
+        check_option(self, "pull", ("auto", "gradient", "loss"))
+        check_bool(self, "reestimate_batch_norm")
+        n_samples = check_int(self, "loss_samples", 1)
+        net, trained = copied(estimator, self._device())
+        learner = NetLearner(
+            net,
+            trained,
+            X,
+            y,
+            fit_params,
+            plan=replace(plan, total=2 * net.max_epochs),
+            pull=self.pull,
+            n_samples=n_samples,
+            renew=self.reestimate_batch_norm,
+        )
         learner.warn_unless_shuffled()
         return learner
 
-    def copied(self, estimator: Any) -> tuple[NeuralNet, bool]:
-        """Return an initialized copy of a net, and whether its weights are trained."""
-        net, trained = _initialized_copy(estimator, self.device)
-        if len(net._modules) > 1:
-            msg = (
-                f"The net has several modules, {net._modules}, and only one can be "
-                "compressed: make them parts of one module."
-            )
-            raise ValueError(msg)
-        _refuse_old_weights(net)
-        return net, trained
+    def is_trained(self, estimator: Any) -> bool:
+        """Whether an estimator comes with the weights to start from: a module does."""
+        return super().is_trained(estimator) or isinstance(estimator, nn.Module)
 
-    def _validate(self) -> None:
-        check_int(self, "epochs", 1, also=("auto",))
-        check_int(self, "first_epochs", 1, also=(None,))
-        check_positive(self, "lr", also=(None,))
+    def prototype(self, estimator: Any) -> Any:
+        """Return the net that an estimator becomes."""
+        inner = super().prototype(estimator)
+        return classifier_of(inner, "cpu") if isinstance(inner, nn.Module) else inner
+
+    def _plan(self, n_steps: int) -> Plan:
+        epochs = check_int(self, "epochs", 1, also=("auto",))
         decay = self.lr_decay
         good = is_positive(decay) and decay <= 1
         check(self, "lr_decay", good, "above 0.0 and at most 1.0")
         check_option(self, "lr_schedule", ("step", "epoch", "restart"))
         check_bool(self, "clip_lr")
-        check_option(self, "pull", ("auto", "gradient", "loss"))
-        check_bool(self, "reestimate_batch_norm")
-        check_int(self, "loss_samples", 1)
+        return Plan(
+            epochs=None if isinstance(epochs, str) else epochs,
+            first_epochs=check_int(self, "first_epochs", 1, also=(None,)),
+            n_steps=n_steps,
+            lr=check_positive(self, "lr", also=(None,)),
+            lr_decay=float(decay),
+            lr_schedule=self.lr_schedule,
+            clip_lr=self.clip_lr,
+        )
+
+    def _device(self) -> Any:
         if self.device not in (None, "auto"):
             try:
                 torch.device(self.device)
             except (RuntimeError, TypeError):
                 check(self, "device", False, "None, 'auto' or a device of torch")
-
-
-def _initialized_copy(estimator: Any, device: Any) -> tuple[NeuralNet, bool]:
-    """Return a net to train, initialized, and whether its weights are trained.
-
-    Parameters
-    ----------
-    estimator : NeuralNet, Module or FrozenEstimator
-        Never written to.
-    device : str, torch.device or None
-        Where the copy is to be; None for where the original is.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else None
-    frozen = isinstance(estimator, FrozenEstimator)
-    inner = unfrozen(estimator)
-    if isinstance(inner, nn.Module):
-        return _wrapped(inner, device), True
-    if not isinstance(inner, NeuralNet):
-        msg = f"NetLStep trains skorch nets and torch modules, got {inner!r}."
-        raise TypeError(msg)
-    if not frozen:
-        if inner.initialized_ and inner.history:
-            msg = (
-                "The net is fitted already, and is trained again from its "
-                "initialisation: pass FrozenEstimator(net) to start from its weights."
-            )
-            warn(msg)
-        net = clone(inner)
-        if device is not None:
-            net.set_params(device=device)
-        return net.initialize(), False
-    if not inner.initialized_:
-        msg = (
-            "FrozenEstimator holds a net that is not fitted: fit it first, or pass "
-            "it without FrozenEstimator to have it trained."
-        )
-        raise NotFittedError(msg)
-    net = copy.deepcopy(inner)
-    if device is not None:
-        net.device = device
-        for name in net._modules + net._criteria:
-            part = getattr(net, f"{name}_")
-            if isinstance(part, nn.Module):
-                to_device(part, device)
-    return net, True
-
-
-def _wrapped(module: nn.Module, device: Any) -> NeuralNetClassifier:
-    """Return a classifier around a copy of a trained module, on its device."""
-    module = copy.deepcopy(module)
-    if device is None:
-        device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    net = NeuralNetClassifier(
-        module,
-        criterion=nn.CrossEntropyLoss,
-        optimizer=torch.optim.SGD,
-        optimizer__momentum=0.9,
-        optimizer__nesterov=True,
-        lr=0.05,
-        max_epochs=20,
-        iterator_train__shuffle=True,
-        train_split=None,
-        device=str(device),
-        verbose=0,
-    )
-    return net.initialize()
-
-
-def _refuse_old_weights(net: NeuralNet) -> None:
-    for name, callback in net.callbacks_:
-        if getattr(callback, "load_best", False):
-            msg = (
-                f"The callback {name!r}, {type(callback).__name__}(load_best=True), "
-                "would put old weights back after each L step: set load_best=False; "
-                "LCCompressor keeps the best iterate by itself (keep='best')."
-            )
-            raise ValueError(msg)
+        return self.device
 
 
 register(NeuralNet, NetLStep, subclasses=True)

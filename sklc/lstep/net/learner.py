@@ -1,54 +1,83 @@
 """A skorch net in training."""
 
-import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from skorch import NeuralNet
-from skorch.dataset import get_len, unpack_data
+from skorch.dataset import unpack_data
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from sklc.codes import Code, decompress
-from sklc.exceptions import DivergenceError
+from sklc.exceptions import DivergenceError, warn
 from sklc.layers import LayerInfo
-from sklc.lstep import rng
 from sklc.lstep.base import Learner, Projection
+from sklc.lstep.net import state as states
 from sklc.lstep.net.batch_norm import reestimate, with_statistics
-from sklc.lstep.net.batches import batches, sample, warn_unless_shuffled
-from sklc.lstep.net.finetune import ThetaInTraining
-from sklc.lstep.net.pull import Pull, automatic_pull, first_callback, pulled
-from sklc.lstep.net.rate import Rate
-from sklc.lstep.net.session import session
-from sklc.lstep.net.targets import cast, check_labels, input_dtype
+from sklc.lstep.net.batches import batches, warn_unless_shuffled
+from sklc.lstep.net.finetune import ThetaInTraining, in_training, trained_besides
+from sklc.lstep.net.intake import cannot_be_evaluated, understood
+from sklc.lstep.net.measure import Measure
+from sklc.lstep.net.modules import check_fit_params, check_trainable
+from sklc.lstep.net.plan import Plan
+from sklc.lstep.net.pull import Pull, automatic_pull, pulled
+from sklc.lstep.net.session import run_epochs, session
+from sklc.lstep.net.targets import check_targets
 from sklc.lstep.net.uses import layer_infos
 
 
 class NetLearner(Learner):
-    """A skorch net in training (see :class:`NetLStep`)."""
+    """A skorch net in training.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        Initialized, and nobody else's.
+    trained : bool
+        Whether its weights are the ones to start from.
+    X, y : data
+        As the user has them.
+    fit_params : dict
+    plan : Plan
+    pull : {"auto", "gradient", "loss"}, default="auto"
+        How the pull acts.
+    n_samples : int, default=10000
+        How many samples to measure with, at most.
+    renew : bool, default=True
+        Whether statistics of batch normalisation are measured anew for weights that are
+        put in.
+    """
 
     def __init__(
         self,
-        config: Any,
         net: NeuralNet,
         trained: bool,
-        n_steps: int,
         X: Any,
         y: Any,
         fit_params: dict[str, Any],
+        *,
+        plan: Plan,
+        pull: str = "auto",
+        n_samples: int = 10_000,
+        renew: bool = True,
     ) -> None:
-        self.config = config
         self.estimator = net
-        self.trained = trained
-        self.n_steps = n_steps
-        if not trained:  # callbacks may give the module the shapes of the data
-            net.notify("on_train_begin", X=X, y=y)
-        self._check_fit_params(fit_params)
-        self.data = X, y = cast(net, X, y, self.input_dtype)
+        self.plan = plan
+        self._trained = trained
+        self._pulled = automatic_pull(net) if pull == "auto" else pull
+        self._renew = renew
+        self._layers: dict[str, LayerInfo] | None = None
+        check_fit_params(self._module, fit_params)
+        if plan.n_steps or not trained:
+            check_trainable(self._module)
         self.fit_params = fit_params
+        self.translation, X, y = understood(
+            net, X, y, trained=trained, extra=fit_params
+        )
+        self.data = X, y
         classes = getattr(net, "classes_inferred_", None)
         net.check_data(X, y)
         if trained and classes is not None:  # it may know more than these data have
@@ -59,56 +88,47 @@ class NetLearner(Learner):
         self._valid_batches = (
             None if valid is None else batches(net, valid, training=False)
         )
-        self._loss_batches = batches(
-            net, sample(train, config.loss_samples), training=False
-        )
-        self._materialize()
-        with _told_shapes():
-            check_labels(net, y, next(iter(self._loss_batches)))
-        self._summed = getattr(net.criterion_, "reduction", "mean") == "sum"
+        self._measure = Measure(net, train, self._train_batches, n_samples)
+        self._try_out()
 
-    def _check_fit_params(self, fit_params: Mapping[str, Any]) -> None:
-        known = inspect.signature(self._module.forward).parameters
-        if any(p.kind is p.VAR_KEYWORD for p in known.values()):
-            return
-        for name in fit_params:
-            if name not in known:
-                msg = (
-                    f"fit got {name}, which skorch hands on to the module, but "
-                    f"{type(self._module).__name__}.forward does not take it: leave "
-                    "it out, or write a forward that does."
-                )
-                raise ValueError(msg)
+    def _try_out(self) -> None:
+        """Evaluate the net once, and raise what would fail after its training."""
+        batch = self._measure.first()
+        lazy = any(is_lazy(p) for p in self._module.parameters())
+        try:
+            output = self._measure.output(batch)
+        except RuntimeError as error:
+            raise cannot_be_evaluated(error) from error
+        check_targets(self.estimator, unpack_data(batch)[1], output)
+        if lazy or any(is_lazy(p) for p in self._optimized()):
+            self.estimator.initialize_optimizer()  # of layers that know their shapes
+        states.state_of(self.estimator)
 
-    @property
-    def input_dtype(self) -> Any:
-        return input_dtype(self._module)
-
-    def _materialize(self) -> None:
-        """Let lazy layers see the data, and so learn their shapes."""
-        if any(is_lazy(p) for p in self._module.parameters()):
-            batch = next(iter(self._loss_batches))
-            self.estimator.evaluation_step(batch, training=False)
-            self.estimator.initialize_optimizer()
+    def _optimized(self) -> Iterator[Tensor]:
+        for name in self.estimator._optimizers:
+            for group in getattr(self.estimator, f"{name}_").param_groups:
+                yield from group["params"]
 
     @property
     def _module(self) -> nn.Module:
         # what torch.compile returns wraps the module, under other names
-        module = self.estimator.module_
+        module: nn.Module = self.estimator.module_
         return getattr(module, "_orig_mod", module)
 
     def weights(self) -> dict[str, Tensor]:
         return {name: p.detach() for name, p in self._module.named_parameters()}
 
-    def set_weights(self, weights: Mapping[str, Tensor]) -> None:
-        own = self.weights()
-        for name, weight in weights.items():
-            own[name].copy_(weight)
+    def buffers(self) -> dict[str, Tensor]:
+        return states.buffers_to_predict(self._module)
 
-    def substitute(self, weights: Mapping[str, Tensor]) -> None:
-        self.set_weights(weights)
-        if self.config.reestimate_batch_norm and with_statistics(self._module):
-            reestimate(self.estimator, self._module, self._loss_batches)
+    def layers(self) -> dict[str, LayerInfo]:
+        if self._layers is None:  # what they are does not change
+            batch = self._measure.first()
+            self._layers = layer_infos(self.estimator, self._module, batch)
+        return self._layers
+
+    def parts(self) -> list[Any]:
+        return list(self._module.modules())
 
     def warn_unless_shuffled(self) -> None:
         """Warn if the net trains in the order of the data (and nobody said so)."""
@@ -117,22 +137,20 @@ class NetLearner(Learner):
     # ---- training ----
 
     def train_reference(self) -> None:
-        if self.trained:
+        if self._trained:
             return
         with session(self.estimator, *self.data, None):
             self._run(self.estimator.max_epochs)
-        self.trained = True
+        self._trained = True
         self._check_finite("Training the reference")
 
     def learn(self, target: Mapping[str, Tensor], mu: float, step: int) -> None:
-        how = self.config.pull
-        if how == "auto":
-            how = automatic_pull(self.estimator)
-        rate = self._rate(mu, step)
-        with self._quiet(), session(self.estimator, *self.data, rate):
+        rate = self.plan.rate_of(step, mu)
+        net, summed = self.estimator, self._measure.criterion.summed
+        with self._quiet(), session(net, *self.data, rate):
             pull = self._pull(target, mu)
-            with pulled(self.estimator, pull, how, summed=self._summed):
-                self._run(self._epochs(step))
+            with pulled(net, pull, self._pulled, summed=summed):
+                self._run(self.plan.epochs_of(step))
         self._check_felt(pull, step)
         self._check_finite(f"L step {step} with mu={mu:.3g}, lr={rate.current:.3g},")
 
@@ -140,31 +158,15 @@ class NetLearner(Learner):
         """Return the pull on what is trained; what is not goes where it is pulled."""
         own = dict(self._module.named_parameters())
         pulled = [name for name in target if own[name].requires_grad]
-        self.set_weights({name: target[name] for name in target if name not in pulled})
+        self._put({name: target[name] for name in target if name not in pulled})
         return Pull(
             [own[name] for name in pulled], [target[name] for name in pulled], mu
         )
 
-    def _epochs(self, step: int) -> int:
-        first, epochs = self.config.first_epochs, self.config.epochs
-        if step == 1 and first is not None:
-            return first
-        if isinstance(epochs, str):
-            each, rest = divmod(2 * self.estimator.max_epochs, max(self.n_steps, 1))
-            return max(1, each + (step <= rest))
-        return epochs
-
-    def _rate(self, mu: float, step: int) -> Rate:
-        config = self.config
-        before = sum(self._epochs(earlier) for earlier in range(1, step))
-        exponent: dict[str, Callable[[int], int]] = {
-            "step": lambda epoch: step - 1,
-            "epoch": lambda epoch: before + epoch,
-            "restart": lambda epoch: epoch,
-        }
-        of = exponent[config.lr_schedule]
-        limit = 1 / mu if config.clip_lr else math.inf
-        return Rate(config.lr, lambda epoch: config.lr_decay ** of(epoch), limit)
+    def _put(self, weights: Mapping[str, Tensor]) -> None:
+        own = self.weights()
+        for name, weight in weights.items():
+            own[name].copy_(weight)
 
     def finetune(
         self,
@@ -172,63 +174,37 @@ class NetLearner(Learner):
         epochs: int,
         project: Projection | None = None,
     ) -> dict[str, Code]:
-        # from the first learning rate down to zero, along half a cosine
-        rate = Rate(
-            self.config.lr,
-            lambda epoch: (1 + math.cos(math.pi * epoch / epochs)) / 2,
-        )
-        trained_theta = ThetaInTraining(self._module, theta, project)
         net = self.estimator
-        compressed = {id(self._module.get_parameter(name)) for name in theta}
-
-        def trained() -> Iterator[tuple[str, Tensor]]:
-            for name, p in type(net).get_all_learnable_params(net):
-                if id(p) not in compressed:
-                    yield name, p
-            for number, tensor in enumerate(trained_theta.free):
-                yield f"theta.{number}", tensor
-
-        net.get_all_learnable_params = trained
-        try:
-            with (
-                self._quiet(),
-                trained_theta.attached(),
-                first_callback(net, trained_theta),
-                session(net, *self.data, rate),
-            ):
-                self._run(epochs)
-        finally:
-            del net.get_all_learnable_params
-            net.initialize_optimizer()  # of the parameters again
-        found = trained_theta.result()
-        self.set_weights(decompress(found))
+        training = ThetaInTraining(self._module, theta, project)
+        rate = self.plan.finetuning_rate(epochs)
+        if not training.free and not trained_besides(net, training):
+            msg = (
+                "There is nothing to fine-tune: Θ has no degrees of freedom, and no "
+                "parameter besides is trained. Leave finetune_epochs at 0."
+            )
+            warn(msg)
+            self._put(decompress(theta))
+            return dict(theta)
+        with (
+            in_training(net, training),
+            self._quiet(),
+            session(net, *self.data, rate),
+        ):
+            self._run(epochs)
+        found = training.result()
+        self._put(decompress(found))
         self._check_finite("Fine-tuning")
         return found
 
     def _run(self, epochs: int) -> None:
-        net, (X, y) = self.estimator, self.data
-        if type(net).fit_loop is not NeuralNet.fit_loop:
-            net.fit_loop(X, y, epochs=epochs, **self.fit_params)
-            return
-        train, valid = self._split
-        datasets = {"dataset_train": train, "dataset_valid": valid}
-        for _ in range(epochs):
-            net.notify("on_epoch_begin", **datasets)
-            net.run_single_epoch(
-                self._train_batches,
-                training=True,
-                prefix="train",
-                step_fn=net.train_step,
-                **self.fit_params,
-            )
-            net.run_single_epoch(
-                self._valid_batches,
-                training=False,
-                prefix="valid",
-                step_fn=net.validation_step,
-                **self.fit_params,
-            )
-            net.notify("on_epoch_end", **datasets)
+        run_epochs(
+            self.estimator,
+            epochs,
+            self.data,
+            self._split,
+            (self._train_batches, self._valid_batches),
+            self.fit_params,
+        )
 
     @contextmanager
     def _quiet(self) -> Iterator[None]:
@@ -250,9 +226,8 @@ class NetLearner(Learner):
             raise RuntimeError(msg)
 
     def _check_finite(self, what: str) -> None:
-        finite = all(
-            bool(weight.isfinite().all()) for weight in self.weights().values()
-        )
+        weights = self.weights().values()
+        finite = bool(torch.stack([w.isfinite().all() for w in weights]).all())
         history = self.estimator.history
         loss = history[-1].get("train_loss", 0.0) if history else 0.0
         if finite and math.isfinite(loss):
@@ -265,74 +240,26 @@ class NetLearner(Learner):
         )
         raise DivergenceError(msg)
 
-    # ---- what is known of the net ----
+    # ---- measuring, and state ----
 
     def loss(self) -> float:
+        return self._measure.loss()
+
+    def constant_loss(self) -> float | None:
+        return self._measure.constant_loss()
+
+    def substitute(self, weights: Mapping[str, Tensor]) -> None:
+        self._put(weights)
         net = self.estimator
-        total, n = torch.zeros(()), 0
-        for batch in self._loss_batches:
-            inputs, y = unpack_data(batch)
-            output = net.evaluation_step(batch, training=False)
-            with torch.no_grad():
-                loss = net.get_loss(output, y, X=inputs, training=False)
-            size = get_len(inputs)
-            total = total.to(loss.device) + (loss if self._summed else size * loss)
-            n += size
-        return float(total) / n
-
-    def snapshot(self) -> dict[str, Tensor]:
-        return {name: t.clone() for name, t in self._module.state_dict().items()}
-
-    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
-        self._module.load_state_dict(snapshot)
+        layers = with_statistics(net, self._module) if self._renew else []
+        if layers:
+            reestimate(net, layers, self._measure.batches)
 
     def state_dict(self) -> dict[str, Any]:
-        epochs = [
-            {name: value for name, value in epoch.items() if name != "batches"}
-            for epoch in self.estimator.history
-        ]
-        module = {f"module.{name}": t for name, t in self.snapshot().items()}
-        generators = {f"random.{name}": value for name, value in rng.state().items()}
-        return {"history": epochs, **module, **generators}
+        return states.state_of(self.estimator)
 
-    def parts(self) -> list[Any]:
-        return list(self._module.modules())
-
-    def load_reference(self, reference: Any, *, random: bool) -> None:
-        generators = rng.state()
-        self.load_state_dict(reference)
-        if not random:
-            rng.restore(generators)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        def below(prefix: str) -> dict[str, Any]:
-            names = [name for name in state if name.startswith(prefix)]
-            return {name.removeprefix(prefix): state[name] for name in names}
-
-        self.restore(below("module."))
-        rng.restore(below("random."))
-        self.estimator.initialize_history()
-        self.estimator.history.extend(
-            {**epoch, "batches": []} for epoch in state["history"]
-        )
-        self.trained = True
-
-    def layers(self) -> dict[str, LayerInfo]:
-        batch = next(iter(self._loss_batches))
-        with _told_shapes():
-            return layer_infos(self.estimator, self._module, batch)
-
-
-@contextmanager
-def _told_shapes() -> Iterator[None]:
-    """Say what may be wrong if a net cannot be evaluated."""
-    try:
-        yield
-    except RuntimeError as error:
-        msg = (
-            f"The net cannot be evaluated on the data: {error}. If one of its "
-            "callbacks sets the shape of the module when training begins, give the "
-            "module that shape at once, or fit the net first and pass it as "
-            "FrozenEstimator(net)."
-        )
-        raise ValueError(msg) from error
+    def load_state_dict(
+        self, state: Mapping[str, Any], *, generators: bool = True
+    ) -> None:
+        states.load(self.estimator, state, generators=generators)
+        self._trained = True

@@ -67,12 +67,28 @@ class Pull:
         if not self.parameters:
             return
         gradients: list[Tensor] = []
+        sparse = []
         for parameter in self.parameters:
             if parameter.grad is None:  # not used by the loss
                 parameter.grad = torch.zeros_like(parameter)
+            elif parameter.grad.layout != torch.strided:
+                sparse.append(parameter)
+                parameter.grad = parameter.grad.to_dense()
             gradients.append(parameter.grad)
         torch._foreach_add_(gradients, self.parameters, alpha=times * self.mu)
         torch._foreach_add_(gradients, self.targets, alpha=-times * self.mu)
+        for parameter in sparse:  # as optimizers such as SparseAdam need it
+            parameter.grad = _with_all_rows(parameter.grad)
+
+
+def _with_all_rows(gradient: Tensor | None) -> Tensor | None:
+    """Return a gradient as a sparse tensor that has all of its rows."""
+    if gradient is None:
+        return None
+    rows = torch.arange(len(gradient), device=gradient.device)[None]
+    return torch.sparse_coo_tensor(
+        rows, gradient, gradient.shape, is_coalesced=True, check_invariants=False
+    )
 
 
 class GradientPull(Callback):
@@ -121,7 +137,7 @@ def pulled(
     def penalized(
         y_pred: Any, y_true: Any, X: Any = None, training: bool = False
     ) -> Tensor:
-        loss = get_loss(y_pred, y_true, X=X, training=training)
+        loss: Tensor = get_loss(y_pred, y_true, X=X, training=training)
         if not training:
             return loss
         times = get_len(y_pred if X is None else X) if summed else 1

@@ -1,4 +1,4 @@
-"""One training of a skorch net, with all that its callbacks may do to it."""
+"""One training of a skorch net: its epochs, and what its callbacks may do to it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -55,6 +55,48 @@ def session(net: NeuralNet, X: Any, y: Any, rate: Rate | None) -> Iterator[None]
             "so lost its weights: do that in on_train_begin, or not at all."
         )
         raise RuntimeError(msg)
+
+
+def run_epochs(
+    net: NeuralNet,
+    epochs: int,
+    data: tuple[Any, Any],
+    split: tuple[Any, Any],
+    batches: tuple[Any, Any],
+    fit_params: dict[str, Any],
+) -> None:
+    """Train for some epochs, within a :func:`session`.
+
+    As the net's own loop does, but with one split and the given batches.
+
+    Parameters
+    ----------
+    net : NeuralNet
+    epochs : int
+    data : tuple of data
+        X and y, for a loop that is the user's.
+    split : tuple of Dataset
+        To train on, and to validate with (or None).
+    batches : tuple of iterable
+        Of these.
+    fit_params : dict
+    """
+    if type(net).fit_loop is not NeuralNet.fit_loop:
+        net.fit_loop(*data, epochs=epochs, **fit_params)
+        return
+    datasets = {"dataset_train": split[0], "dataset_valid": split[1]}
+    steps = ("train", net.train_step), ("valid", net.validation_step)
+    for _ in range(epochs):
+        net.notify("on_epoch_begin", **datasets)
+        for (prefix, step), iterator in zip(steps, batches, strict=True):
+            net.run_single_epoch(
+                iterator,
+                training=prefix == "train",
+                prefix=prefix,
+                step_fn=step,
+                **fit_params,
+            )
+        net.notify("on_epoch_end", **datasets)
 
 
 @contextmanager

@@ -1,0 +1,66 @@
+"""How long and how fast each L step trains."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sklc.lstep.net.rate import Rate
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The epochs and learning rates of all L steps.
+
+    Attributes
+    ----------
+    epochs : int or None
+        Of each step; None to spread `total` over the steps, at least one each, and the
+        remainder over the first of them.
+    first_epochs : int or None
+        Of the first step; None for `epochs`.
+    total : int
+    n_steps : int
+        How many steps are to come, at most.
+    lr : float or None
+        The first learning rate; None for that of the optimizer.
+    lr_decay : float
+    lr_schedule : {"step", "epoch", "restart"}
+        Whether the rate decays after each step, after each epoch, or after each epoch
+        and begins anew at each step.
+    clip_lr : bool
+        Whether the rate of plain SGD is at most ``1/mu``.
+    """
+
+    epochs: int | None = 1
+    first_epochs: int | None = None
+    total: int = 0
+    n_steps: int = 0
+    lr: float | None = None
+    lr_decay: float = 1.0
+    lr_schedule: str = "step"
+    clip_lr: bool = True
+
+    def epochs_of(self, step: int) -> int:
+        """Return the epochs of a step, from 1."""
+        if step == 1 and self.first_epochs is not None:
+            return self.first_epochs
+        if self.epochs is not None:
+            return self.epochs
+        each, rest = divmod(self.total, max(self.n_steps, 1))
+        return max(1, each + (step <= rest))
+
+    def rate_of(self, step: int, mu: float) -> Rate:
+        """Return the learning rates of a step with a pull."""
+        before = sum(self.epochs_of(earlier) for earlier in range(1, step))
+        exponent: dict[str, Callable[[int], int]] = {
+            "step": lambda epoch: step - 1,
+            "epoch": lambda epoch: before + epoch,
+            "restart": lambda epoch: epoch,
+        }
+        of = exponent[self.lr_schedule]
+        limit = 1 / mu if self.clip_lr else math.inf
+        return Rate(self.lr, lambda epoch: self.lr_decay ** of(epoch), limit)
+
+    def finetuning_rate(self, epochs: int) -> Rate:
+        """Return the rates from the first one down to zero, along half a cosine."""
+        return Rate(self.lr, lambda epoch: (1 + math.cos(math.pi * epoch / epochs)) / 2)
