@@ -78,7 +78,7 @@ class Checkpoint:
             "kept_theta": store_theta("kept_theta/", kept.theta),
             "learner": store("learner/", record.learner.state_dict()),
         }
-        store("kept/", kept.snapshot)
+        header["kept_rest"] = store("kept/", kept.snapshot)
         copies = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
         _replace(self.path, save(copies, {"sklc": json.dumps(header, default=_plain)}))
 
@@ -126,6 +126,7 @@ class Checkpoint:
         )
         loss, size = header["kept"]["objective"]
         snapshot = {name: t.to(device) for name, t in below("kept/").items()}
+        snapshot |= header["kept_rest"]
         record.kept = Kept(
             header["kept"]["step"], (loss, size), theta("kept_theta"), snapshot
         )

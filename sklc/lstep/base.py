@@ -110,21 +110,23 @@ class Learner(ABC):
         msg = f"{type(self).__name__} cannot fine-tune: leave finetune_epochs at 0."
         raise NotImplementedError(msg)
 
-    @abstractmethod
-    def snapshot(self) -> dict[str, Tensor]:
+    def snapshot(self) -> dict[str, Any]:
         """Return a copy of all parameters and buffers."""
+        return self.state_dict()
 
-    @abstractmethod
-    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Put a snapshot back."""
+        self.load_state_dict(snapshot)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that is needed to go on elsewhere: tensors and JSON values."""
-        return dict(self.snapshot())
+        raise NotImplementedError
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(
+        self, state: Mapping[str, Any], *, generators: bool = True
+    ) -> None:
         """Go on from a :meth:`state_dict`; the model is trained then."""
-        self.restore(state)
+        raise NotImplementedError
 
     def layers(self) -> dict[str, LayerInfo]:
         """Return what is known of the layers of the weights."""
@@ -132,7 +134,15 @@ class Learner(ABC):
 
 
 class LStep(BaseEstimator, ABC):
-    """How an estimator is trained: hyperparameters, and nothing else."""
+    """How an estimator is trained: hyperparameters, and nothing else.
+
+    Attributes
+    ----------
+    draws : bool
+        Whether training draws from the random generators of the process.
+    """
+
+    draws = True
 
     @abstractmethod
     def start(

@@ -304,13 +304,16 @@ class NetLearner(Learner):
         if not random:
             rng.restore(generators)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(
+        self, state: Mapping[str, Any], *, generators: bool = True
+    ) -> None:
         def below(prefix: str) -> dict[str, Any]:
             names = [name for name in state if name.startswith(prefix)]
             return {name.removeprefix(prefix): state[name] for name in names}
 
         self.restore(below("module."))
-        rng.restore(below("random."))
+        if generators:
+            rng.restore(below("random."))
         self.estimator.initialize_history()
         self.estimator.history.extend(
             {**epoch, "batches": []} for epoch in state["history"]
