@@ -75,7 +75,9 @@ def _of_code(code: Code, free: Sequence[Tensor]) -> Affine | None:
         if len(known) < len(terms):
             return None
         matrix = sum((term.matrix for term in known[1:]), known[0].matrix)
-        return Affine(sparse.csr_array(matrix), sum(term.constant for term in known))
+        return Affine(
+            sparse.csr_array(matrix), np.sum([term.constant for term in known], axis=0)
+        )
     size = sum(tensor.numel() for tensor in free)
     constant = _at(code, free, np.zeros(size))
     factor = _at(code, free, np.ones(size)) - constant

@@ -18,6 +18,8 @@ def cgls(
     *,
     damping: Array | float = 0.0,
     anchor: Array | float = 0.0,
+    unit: Array | float = 1.0,
+    tol: float = 0.0,
 ) -> Array:
     r"""Solve damped least-squares problems that share a matrix, columns of X apart.
 
@@ -39,6 +41,10 @@ def cgls(
         :math:`\delta`.
     anchor : ndarray of shape (n, problems), default=0
         a.
+    unit : ndarray of shape (n, 1), default=1
+        In units of these, all entries of x should matter alike.
+    tol : float, default=0
+        Largest norm of the gradient in the end, relative to that at zero it is 1e-11.
 
     Returns
     -------
@@ -50,24 +56,28 @@ def cgls(
     """
     x = start.copy()
     error = right - forward(x)
-    slope = backward(error) - damping * (x - anchor)
-    size = (slope**2).sum(0)
-    pull = backward(right) + damping * anchor
-    enough = _TIGHT**2 * (pull**2).sum(0)
+    slope = unit * (backward(error) - damping * (x - anchor))
+    size = _squares(slope)
+    first = _squares(unit * (backward(right) + damping * anchor))
+    enough = np.maximum(_TIGHT**2 * first, tol**2)
     direction = slope.copy()
     for _ in range(_MOST):
         going = size > enough
         if not going.any():
             break
-        image = forward(direction)
-        curved = (image**2).sum(0) + damping * (direction**2).sum(0)
+        image, move = forward(unit * direction), unit * direction
+        curved = _squares(image) + damping * _squares(move)
         going &= curved > 0
         step = np.where(going, size / np.where(going, curved, 1.0), 0.0)
-        x += step * direction
+        x += step * move
         error -= step * image
-        slope = backward(error) - damping * (x - anchor)
-        new = (slope**2).sum(0)
+        slope = unit * (backward(error) - damping * (x - anchor))
+        new = _squares(slope)
         turn = np.where(going, new / np.where(going, size, 1.0), 0.0)
         direction = slope + turn * direction
         size = new
     return x
+
+
+def _squares(columns: Array) -> Array:
+    return np.asarray(np.einsum("ij,ij->j", columns, columns))

@@ -205,4 +205,4 @@ def _checked_weight(weight: Any, n: int) -> Array:
             f"zero, got {weight!r}."
         )
         raise ValueError(msg)
-    return weight
+    return np.asarray(weight)

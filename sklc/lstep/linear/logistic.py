@@ -58,7 +58,7 @@ class LogLoss:
     def _logs(self, scores: Array) -> Array:
         if self.binary:  # the other class has score zero
             scores = np.concatenate([np.zeros_like(scores), scores], axis=1)
-        return log_softmax(scores, axis=1)
+        return np.asarray(log_softmax(scores, axis=1))
 
     def best_intercept(self, W: Array, b: Array, tol: float) -> Array:
         """Return the best intercepts: see :meth:`Objective.best_intercept`."""

@@ -12,6 +12,7 @@ from sklc.lstep.linear.gram import Gram
 from sklc.lstep.linear.least_squares import LeastSquares
 
 _FEW = 300  # rows or columns of sparse data: their products are factored quickly
+_CLOSE = 1e-3  # of what is asked of an iterative method, which goes on from its end
 
 
 class SquaredError:
@@ -48,6 +49,8 @@ class SquaredError:
         self.root = np.sqrt(self.share)
         self.right = self.root[:, None] * (y - self.y_mean)
         self.gram: Gram | None = None
+        if sparse.issparse(X):
+            self.squares = np.asarray(self.share @ X.multiply(X)) - self.x_mean**2
         if not sparse.issparse(X) or min(X.shape) <= _FEW:
             self.cross = self._backward(self.right)
             self.gram = Gram(X, self.share, self.x_mean)
@@ -68,7 +71,9 @@ class SquaredError:
         pulled = 2 * mu[1] / (2 + mu[1]) if self.intercept else 0.0
         missed = self.y_mean - target[1]
         if self.gram is None:
-            W = self._iterated(start[0], target[0], mu[0], pulled / 2, missed)
+            W = self._iterated(
+                start[0], target[0], mu[0], pulled / 2, missed, _CLOSE * tol
+            )
         else:
             W = self._factored(self.gram, target[0], mu[0], pulled, missed)
         b = self.y_mean
@@ -92,11 +97,20 @@ class SquaredError:
         return W
 
     def _iterated(
-        self, start: Array, target: Array, mu: float, pulled: float, missed: Array
+        self,
+        start: Array,
+        target: Array,
+        mu: float,
+        pulled: float,
+        missed: Array,
+        tol: float,
     ) -> Array:
         damping = self.ridge + mu / 2
         anchor = mu / 2 * target.T / np.where(damping > 0, damping, 1.0)
         first = np.where(damping > 0, start.T, 0.0)  # of many solutions, the shortest
+        unit = 1.0
+        if damping.min() > 0:
+            unit = 1 / np.sqrt(self.squares + damping.max())[:, None]
         mean = np.sqrt(pulled) * self.x_mean  # the pull on b: one row more
         found = cgls(
             lambda w: np.vstack([self._forward(w), mean @ w]),
@@ -105,8 +119,10 @@ class SquaredError:
             first,
             damping=damping,
             anchor=anchor,
+            unit=unit,
+            tol=tol,
         )
-        return found.T
+        return np.asarray(found.T)
 
     def _forward(self, w: Array) -> Array:
         """Multiply the centred, weighted X by a matrix."""
