@@ -37,6 +37,8 @@ class LinearLearner(Learner):
         Whether the model is fitted.
     """
 
+    exact = True
+
     def __init__(
         self,
         model: Any,
