@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sklc.codes import Code
 from sklc.lstep.base import Learner
 from sklc.schemes.base import Scheme
 
@@ -77,16 +78,18 @@ class Probe:
         found = 2 * rise / away if away > 0 else 0.0
         return found if 0 < found < math.inf else 0.0
 
-    def here(self, pull: float) -> Spot:
+    def here(self, pull: float, theta: Mapping[str, Code] | None = None) -> Spot:
         """Return what is measured at the weights.
 
         Parameters
         ----------
         pull : float
             What led to them.
+        theta : dict of str to Code, default=None
+            The same weights compressed by another pull, to start from.
         """
         own, layers = self.weights(), self.learner.layers()
-        theta = self.scheme.compress(own, self.strong, layers=layers)
+        theta = self.scheme.compress(own, self.strong, theta, layers)
         price = self.scheme.cost(theta, own, layers)
         return Spot(pull, self.learner.loss() - self.loss, price, _square(own))
 

@@ -79,17 +79,15 @@ def automatic_mu(learner: Learner, scheme: Scheme) -> tuple[Iterate, float]:
     """
     probe = Probe(learner, scheme, _STRONG)
     scale, spot = probe.curved, None
-    if scheme.has_cost:
-        if learner.exact and scale:
-            spot = probe.settle(START * scale, _FELT)
-            scale = spot.pull / START
-        else:
-            spot = probe.here(0.0)
+    if scheme.has_cost and learner.exact and scale:
+        spot = probe.settle(START * scale, _FELT)
+        scale = spot.pull / START
     direct = direct_compression(learner, scheme, START * (scale or 1.0))
     first = START * max(scale, probe.curvature(decompress(direct.theta))) or START
     last = GROWTH * first
-    if spot is None:
+    if not scheme.has_cost:
         return replace(direct, mu=first), last
+    spot = spot or probe.here(0.0, direct.theta)
     if spot.square > 0 and spot.price > 0:
         first = min(first, BALANCE * 2 * spot.price / spot.square)
-    return direct_compression(learner, scheme, first), last
+    return direct_compression(learner, scheme, first, direct.theta), last

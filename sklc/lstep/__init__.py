@@ -6,6 +6,7 @@ from sklc.lstep.linear.learner import LinearLearner
 from sklc.lstep.net.function import FunctionLStep
 from sklc.lstep.net.l_step import NetLStep
 from sklc.lstep.net.learner import NetLearner
+from sklc.lstep.pipeline import PipelineLearner, PipelineLStep
 
 __all__ = [
     "FunctionLStep",
@@ -15,6 +16,8 @@ __all__ = [
     "LinearLearner",
     "NetLStep",
     "NetLearner",
+    "PipelineLStep",
+    "PipelineLearner",
     "default_l_step",
     "register",
 ]

@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
 from torch import Tensor
 
 from sklc.codes import Code
 from sklc.layers import LayerInfo
+from sklc.lstep.translation import Translation
 from sklc.wrappers import unfrozen
 
 Projection = Callable[[dict[str, Code]], dict[str, Code]]
@@ -21,12 +23,16 @@ class Learner(ABC):
     ----------
     estimator : estimator
         The fitted estimator that holds the current weights.
+    translation : Translation
+        Between the user's data and the model's. It holds no data, is small, and can be
+        pickled.
     exact : bool
         Whether :meth:`learn` solves the L step whatever the weights are, and so quickly
         that it may be tried.
     """
 
     estimator: Any
+    translation: Translation = Translation()
     exact: bool = False
 
     @property
@@ -61,6 +67,10 @@ class Learner(ABC):
     def weights(self) -> dict[str, Tensor]:
         """Return all parameters by name: live, detached, on their device."""
 
+    def buffers(self) -> dict[str, Tensor]:
+        """Return what else the model needs to predict, such as statistics: live."""
+        return {}
+
     @abstractmethod
     def set_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Replace some of the parameters."""
@@ -89,6 +99,10 @@ class Learner(ABC):
     @abstractmethod
     def loss(self) -> float:
         """Return the mean loss of the current weights over the training data."""
+
+    def constant_loss(self) -> float | None:
+        """Return the least mean loss of a constant prediction; None if not known."""
+        return None
 
     def finetune(
         self,
@@ -164,6 +178,20 @@ class LStep(BaseEstimator, ABC):
             How many L steps are to come, at most.
         **fit_params : dict
         """
+
+    def is_trained(self, estimator: Any) -> bool:
+        """Whether an estimator comes with the weights to start from."""
+        return isinstance(estimator, FrozenEstimator)
+
+    def prototype(self, estimator: Any) -> Any:
+        """Return an estimator with the methods and tags of the one that is trained.
+
+        Parameters
+        ----------
+        estimator : estimator
+            As the user gave it; it need not be valid.
+        """
+        return unfrozen(estimator)
 
 
 _Factory = Callable[[], LStep]

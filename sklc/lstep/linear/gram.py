@@ -62,7 +62,7 @@ class Gram:
             inner = projected * self._inverse(0.0) * 2 * self._inverse(0.0)
             return self._columns(self.vectors @ inner)
         inner = projected * 2 / (2 * self.values + diagonal)
-        return (right - self._columns(self.vectors @ inner)) / diagonal
+        return np.asarray((right - self._columns(self.vectors @ inner)) / diagonal)
 
     def _inverse(self, diagonal: float) -> Array:
         """Return the pseudo-inverse of the shifted eigenvalues."""

@@ -169,6 +169,9 @@ class LinearLearner(Learner):
     def loss(self) -> float:
         return self.loss_function.value_and_gradient(self._coef, self._intercept)[0]
 
+    def constant_loss(self) -> float:
+        return self.loss_function.constant()
+
     @limited
     def finetune(
         self,

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.special import log_softmax
+from scipy.special import log_softmax, xlogy
 
 from sklc.lstep.linear.affine import Affine
 from sklc.lstep.linear.arrays import Array, Pair, scaled_rows
@@ -144,6 +144,14 @@ class LogLoss:
 
         found = minimized(objective, list(start), [True, self.intercept], tol, hessian)
         return found[0], found[1]
+
+    def low_rank(self, rank: int) -> None:
+        """Return nothing: log losses are descended on."""
+
+    def constant(self) -> float:
+        """Return the least loss of a constant: see :meth:`Objective.constant`."""
+        chance = self.share @ self.one_hot
+        return -float(xlogy(chance, chance).sum())
 
     def refit(
         self, coef: Affine, intercept: Affine | None, start: Pair, tol: float

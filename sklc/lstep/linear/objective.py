@@ -66,6 +66,24 @@ class Objective(Protocol):
             z and b. None where the map does not make it a smaller problem.
         """
 
+    def low_rank(self, rank: int) -> tuple[Array, Array] | None:
+        r"""Minimise the loss over the coefficients of a low rank, globally.
+
+        .. math:: \min_{U, V, b} L(U V, b)
+
+        Parameters
+        ----------
+        rank : int
+
+        Returns
+        -------
+        ndarray of shape (n_outputs, rank), ndarray of shape (rank, n_features)
+            U and V. None where no such solution is known.
+        """
+
+    def constant(self) -> float:
+        """Return the least loss of a constant prediction, without any penalty."""
+
     def best_intercept(self, W: Array, b: Array, tol: float) -> Array:
         """Return the intercepts that minimise the loss for given coefficients.
 

@@ -12,6 +12,7 @@ from sklc.lstep.linear.gram import Gram
 from sklc.lstep.linear.least_squares import LeastSquares
 
 _FEW = 300  # rows or columns of sparse data: their products are factored quickly
+_TIGHT = 1e-10  # of the gradient
 _CLOSE = 1e-3  # of what is asked of an iterative method, which goes on from its end
 
 
@@ -126,7 +127,7 @@ class SquaredError:
 
     def _forward(self, w: Array) -> Array:
         """Multiply the centred, weighted X by a matrix."""
-        return self.root[:, None] * (self.X @ w - self.x_mean @ w)
+        return np.asarray(self.root[:, None] * (self.X @ w - self.x_mean @ w))
 
     def _backward(self, v: Array) -> Array:
         """Multiply the transpose of the centred, weighted X by a matrix."""
@@ -136,6 +137,26 @@ class SquaredError:
     def best_intercept(self, W: Array, b: Array, tol: float) -> Array:
         """Return the best intercepts: see :meth:`Objective.best_intercept`."""
         return self.y_mean - W @ self.x_mean
+
+    def low_rank(self, rank: int) -> tuple[Array, Array] | None:
+        """Minimise over low-rank W: see :meth:`Objective.low_rank`.
+
+        With one ridge for all outputs this is reduced-rank regression: the free
+        solution, projected on the leading eigenvectors of what it explains.
+        """
+        if np.ptp(self.ridge) > 0:
+            return None
+        zero = np.zeros((self.n_outputs, self.X.shape[1])), np.zeros(self.n_outputs)
+        W = self.solve(zero, zero, (0.0, 0.0), _TIGHT)[0]
+        explained = W @ self._backward(self.right)
+        _, vectors = np.linalg.eigh(explained + explained.T)
+        left = vectors[:, ::-1][:, :rank]
+        return left, left.T @ W
+
+    def constant(self) -> float:
+        """Return the least loss of a constant: see :meth:`Objective.constant`."""
+        away = self.y - self.share @ self.y
+        return float((self.share @ away**2).sum())
 
     def refit(
         self, coef: Affine, intercept: Affine | None, start: Pair, tol: float

@@ -1,12 +1,13 @@
 """Fine-tuning of compressed linear models: the best degrees of freedom of Θ."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sklc.codes import Code, Theta, decompress, degrees_of_freedom
+from sklc.codes import Code, Factored, Theta, decompress, degrees_of_freedom
 from sklc.codes.theta import mapped, trainable
 from sklc.lstep.linear.affine import affine
 from sklc.lstep.linear.arrays import Array, Pair
@@ -26,7 +27,8 @@ def refitted(
 
     Where Δ is affine in them (values of a support or a codebook, scales, their sums)
     the problem is convex: squared errors are minimised directly, log losses by L-BFGS
-    and Newton's method in these few unknowns. Products of factors are descended on.
+    and Newton's method in these few unknowns. Of products of two factors, those of
+    squared errors are solved globally, others are descended on.
 
     Parameters
     ----------
@@ -45,6 +47,14 @@ def refitted(
     theta : dict of str to Code
     intercept : ndarray of shape (n_outputs,)
     """
+    code = theta["coef_"]
+    if isinstance(code, Factored) and len(theta) == 1:
+        factors = objective.low_rank(code.rank)
+        if factors is not None:
+            left, right = map(torch.from_numpy, factors)
+            b = objective.best_intercept(factors[0] @ factors[1], intercept, tol)
+            code = replace(code, left=left.clone(), right=right.clone())
+            return {"coef_": code}, b if free else intercept
     found = trainable(theta)
     unknowns = degrees_of_freedom(found)
     parts = [tensor.detach().numpy().ravel() for tensor in unknowns]
