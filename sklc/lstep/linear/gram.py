@@ -77,4 +77,4 @@ class Gram:
     def _columns(self, u: Array) -> Array:
         """Multiply the transpose of the centred, weighted X by a vector."""
         scaled = self.root * u
-        return np.asarray(self.X.T @ scaled) - self.mean * scaled.sum()
+        return np.asarray(self.X.T @ scaled - self.mean * scaled.sum())

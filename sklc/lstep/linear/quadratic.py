@@ -150,7 +150,7 @@ class SquaredError:
         W = self.solve(zero, zero, (0.0, 0.0), _TIGHT)[0]
         explained = W @ self._backward(self.right)
         _, vectors = np.linalg.eigh(explained + explained.T)
-        left = vectors[:, ::-1][:, :rank]
+        left = vectors[:, ::-1][:, :rank].copy()
         return left, left.T @ W
 
     def constant(self) -> float:

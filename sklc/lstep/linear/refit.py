@@ -53,7 +53,7 @@ def refitted(
         if factors is not None:
             left, right = map(torch.from_numpy, factors)
             b = objective.best_intercept(factors[0] @ factors[1], intercept, tol)
-            code = replace(code, left=left.clone(), right=right.clone())
+            code = replace(code, left=left, right=right)
             return {"coef_": code}, b if free else intercept
     found = trainable(theta)
     unknowns = degrees_of_freedom(found)
