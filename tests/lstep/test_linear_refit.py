@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse
-from scipy.optimize import minimize
 from sklearn.datasets import make_classification, make_regression
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
@@ -119,8 +118,9 @@ def least_loss(learner, theta, X, y, weight, alpha):
     return float(((matrix @ found - right) ** 2).sum())
 
 
-@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
-@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize(
+    ("outputs", "kind"), [(1, sparse.csr_array), (3, np.asarray)]
+)
 @pytest.mark.parametrize(
     "model",
     [LinearRegression(), Ridge(30.0), LinearRegression(fit_intercept=False)],
@@ -179,6 +179,14 @@ def test_features_far_from_the_origin_do_no_harm():
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
+def alternated(X, Y, rank, U, steps=300):
+    """Return the loss of a low rank, one factor being solved after the other."""
+    for _ in range(steps):
+        V = np.linalg.lstsq(X, Y @ U @ np.linalg.inv(U.T @ U), rcond=None)[0]
+        U = np.linalg.lstsq(X @ V, Y, rcond=None)[0].T
+    return ((X @ V @ U.T - Y) ** 2).sum()
+
+
 @pytest.mark.parametrize("alpha", [0.0, 20.0])
 @pytest.mark.parametrize("rank", [1, 2])
 def test_a_refit_of_a_low_rank_is_the_global_one(rank, alpha):
@@ -189,15 +197,11 @@ def test_a_refit_of_a_low_rank_is_the_global_one(rank, alpha):
     best = learner.loss()
     assert np.linalg.matrix_rank(learner.weights()["coef_"]) == rank
     assert loss_of(learner, found) == pytest.approx(best)
-    random = np.random.default_rng(0)
-
-    def objective(values):
-        return loss_of(learner, with_values(found, values))
-
-    assert objective(flat(found)) == pytest.approx(best)
-    for start in flat(theta), *random.standard_normal((3, len(flat(found)))):
-        descended = minimize(objective, 30 * start, method="L-BFGS-B").fun
-        assert best <= descended * (1 + 1e-9)
+    rows = np.concatenate([X - X.mean(0), np.sqrt(alpha) * np.eye(X.shape[1])])
+    right = np.concatenate([y - y.mean(0), np.zeros((X.shape[1], 3))])
+    starts = np.random.default_rng(0).standard_normal((4, 3, rank))
+    losses = [alternated(rows, right, rank, start) / len(X) for start in starts]
+    assert best == pytest.approx(min(losses), rel=1e-9)
 
 
 def test_outputs_with_ridges_of_their_own_have_low_ranks_too():
@@ -213,9 +217,10 @@ def test_outputs_with_ridges_of_their_own_have_low_ranks_too():
         assert loss_of(learner, with_values(found, values + move)) >= best
 
 
-@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
-@pytest.mark.parametrize("intercept", [True, False])
-@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize(
+    ("outputs", "kind", "intercept"),
+    [(1, sparse.csr_array, False), (2, np.asarray, True)],
+)
 @pytest.mark.parametrize("scheme", sorted(set(SCHEMES) - {"nothing to train"}))
 def test_a_refit_of_log_losses_has_no_slope(scheme, outputs, intercept, kind):
     if not intercept and isinstance(SCHEMES[scheme], Mixed):

@@ -312,7 +312,7 @@ def test_other_models_are_refused():
     with pytest.raises(
         TypeError,
         match=r"No L step is known for LogisticRegressionCV\. Known are "
-        "LinearRegression, LogisticRegression, Module, NeuralNet, Ridge; pass",
+        "LinearRegression, LogisticRegression, Module, NeuralNet, Pipeline, Ridge; pass",
     ):
         default_l_step(LogisticRegressionCV())
     with pytest.raises(TypeError, match="trains LinearRegression, Ridge, Logistic"):
