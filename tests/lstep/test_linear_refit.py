@@ -118,9 +118,7 @@ def least_loss(learner, theta, X, y, weight, alpha):
     return float(((matrix @ found - right) ** 2).sum())
 
 
-@pytest.mark.parametrize(
-    ("outputs", "kind"), [(1, sparse.csr_array), (3, np.asarray)]
-)
+@pytest.mark.parametrize(("outputs", "kind"), [(1, sparse.csr_array), (3, np.asarray)])
 @pytest.mark.parametrize(
     "model",
     [LinearRegression(), Ridge(30.0), LinearRegression(fit_intercept=False)],
