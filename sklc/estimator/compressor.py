@@ -15,6 +15,7 @@ from sklearn.utils.metadata_routing import process_routing
 
 from sklc.codes import nbits
 from sklc.estimator.callbacks import CallbackSupportMixin, Steps, with_callbacks
+from sklc.estimator.coefficients import CoefficientsMixin
 from sklc.estimator.delegation import l_step_of
 from sklc.estimator.fingerprint import describe, digest
 from sklc.estimator.parameters import check_parameters
@@ -48,6 +49,7 @@ class LCCompressor(
     CallbackSupportMixin,
     PortableMixin,
     PredictionMixin,
+    CoefficientsMixin,
     MetaEstimatorMixin,
     BaseEstimator,
 ):

@@ -77,7 +77,12 @@ class Iterate:
     gap: float
 
 
-def direct_compression(learner: Learner, scheme: Scheme, mu: float) -> Iterate:
+def direct_compression(
+    learner: Learner,
+    scheme: Scheme,
+    mu: float,
+    theta: Mapping[str, Code] | None = None,
+) -> Iterate:
     """Return step 0: the weights as they are, compressed.
 
     Parameters
@@ -86,6 +91,8 @@ def direct_compression(learner: Learner, scheme: Scheme, mu: float) -> Iterate:
     scheme : Scheme
     mu : float
         The penalty parameter, which schemes with a cost compress by.
+    theta : dict of str to Code, default=None
+        The same weights compressed at another `mu`, to start from.
 
     Returns
     -------
@@ -95,10 +102,10 @@ def direct_compression(learner: Learner, scheme: Scheme, mu: float) -> Iterate:
     weights = learner.weights()
     own = {name: weights[name].detach() for name in scheme.covers(weights)}
     layout = Layout.of(own)
-    theta = scheme.compress(own, mu, layers=learner.layers())
+    found = scheme.compress(own, mu, theta, learner.layers())
     w = layout.flatten(own)
-    gap = _relative(w - layout.flatten(decompress(theta)), w)
-    return Iterate(0, mu, w, torch.zeros_like(w), theta, gap)
+    gap = _relative(w - layout.flatten(decompress(found)), w)
+    return Iterate(0, mu, w, torch.zeros_like(w), found, gap)
 
 
 def learning_compression(

@@ -12,6 +12,7 @@ from sklc.lc.loop import Iterate, direct_compression, learning_compression
 from sklc.lc.progress import Progress
 from sklc.lc.record import Record
 from sklc.lc.schedule import GROWTH, automatic_mu, exponential, growth_factor, listed
+from sklc.lc.stationarity import dual_residual
 from sklc.lstep.base import Learner
 from sklc.schemes.base import Scheme
 
@@ -53,6 +54,7 @@ class Run:
     reference_loss: float = field(init=False)
     n_iter: int = field(init=False, default=0)
     termination: str = field(init=False, default="failed")
+    _before: Iterate | None = field(init=False, default=None)
 
     def execute(self) -> None:
         """Compress, until convergence or the last step, and fine-tune."""
@@ -91,7 +93,8 @@ class Run:
 
     def _end(self, iterate: Iterate) -> str:
         """Return why to end after an iterate, or nothing."""
-        if iterate.step and iterate.gap <= self.tol:
+        before, self._before = self._before, iterate
+        if before and iterate.gap <= self.tol >= dual_residual(iterate, before):
             return "converged"
         return "max_iter" if iterate.step >= self.max_iter else ""
 
@@ -104,8 +107,8 @@ class Run:
         else:
             (self.train_reference or self.learner.train_reference)()
             self.reference_loss = self.learner.loss()
-            mu, mu_factor = self._schedule()
-            first = direct_compression(self.learner, self.scheme, mu)
+            first, mu_factor = self._direct()
+            mu = first.mu
         following = learning_compression(
             self.learner,
             self.scheme,
@@ -121,17 +124,19 @@ class Run:
                 )
             yield iterate
 
-    def _schedule(self) -> tuple[float, float]:
-        """Return the first pull, and the factor by which it grows."""
+    def _direct(self) -> tuple[Iterate, float]:
+        """Return direct compression at the first pull, and the factor of its growth."""
         if isinstance(self.mu_init, str):
-            first, last = automatic_mu(self.learner, self.scheme)
+            iterate, last = automatic_mu(self.learner, self.scheme)
         elif isinstance(self.mu_init, Sequence):
-            return float(self.mu_init[0]), 1.0
+            first = float(self.mu_init[0])
+            return direct_compression(self.learner, self.scheme, first), 1.0
         else:
-            first, last = self.mu_init, GROWTH * self.mu_init
+            iterate = direct_compression(self.learner, self.scheme, self.mu_init)
+            last = GROWTH * self.mu_init
         if isinstance(self.mu_factor, str):
-            return first, growth_factor(first, last, self.max_iter)
-        return first, self.mu_factor
+            return iterate, growth_factor(iterate.mu, last, self.max_iter)
+        return iterate, self.mu_factor
 
     def _next_mu(self, first: float, mu_factor: float) -> Callable[[Iterate], float]:
         if isinstance(self.mu_init, Sequence) and not isinstance(self.mu_init, str):

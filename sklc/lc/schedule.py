@@ -1,13 +1,11 @@
 """How strong the pull towards the compressed weights is, and how it grows."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-
-import torch
-from torch import Tensor
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from sklc.codes import decompress
 from sklc.lc.loop import Iterate, direct_compression
+from sklc.lc.probe import Probe
 from sklc.lstep.base import Learner
 from sklc.schemes.base import Scheme
 
@@ -20,6 +18,10 @@ START = 0.15
 GROWTH = 45.0
 #: The first pull of a scheme with a cost, as a fraction of where it balances.
 BALANCE = 0.5
+# by so much of what the weights are worth does the first pull raise the loss, if that
+# curves alike in all directions and they are pulled to zero
+_FELT = (START / (1 + START)) ** 2
+_STRONG = 1e9  # times the curvature: so strong a pull pays every price
 
 
 def exponential(mu_init: float, mu_factor: float) -> Callable[[Iterate], float]:
@@ -37,8 +39,8 @@ def growth_factor(first: float, last: float, n_steps: int) -> float:
     return max(1.0, (last / first) ** (1 / max(n_steps, 1)))
 
 
-def automatic_mu(learner: Learner, scheme: Scheme) -> tuple[float, float]:
-    r"""Return a first and a last penalty parameter that suit loss and compression.
+def automatic_mu(learner: Learner, scheme: Scheme) -> tuple[Iterate, float]:
+    r"""Return step 0 at a pull that suits loss and compression, and the last pull.
 
     The pull must be weak at first, compared with the curvature of the loss: then
     training decides where the weights go. In the end it must be strong, so that the
@@ -53,35 +55,39 @@ def automatic_mu(learner: Learner, scheme: Scheme) -> tuple[float, float]:
     Schemes with a penalty compress as `mu` tells them: below
     :math:`2\,\mathrm{cost}(w) / \|w\|^2` to keep all weights is worse than to keep
     none. Their pull begins at half of that, if it is lower, so that what is not worth
-    its price has time to vanish.
+    its price has time to vanish. What such a scheme measures in units of the weights is
+    void if these are huge for no reason, as where features are nearly dependent. Where
+    L steps are exact, and so cost little, it is therefore measured on the way to zero,
+    and the reference gives way to smaller weights that have a lower loss plus cost of
+    all of them: see :meth:`Probe.settle <sklc.lc.probe.Probe.settle>`. Step 0
+    compresses these.
 
     Multiplying the loss (and the cost) by a constant multiplies all of it alike.
+
+    Parameters
+    ----------
+    learner : Learner
+        At the weights of the reference.
+    scheme : Scheme
+
+    Returns
+    -------
+    start : Iterate
+        Direct compression at the first pull, ``start.mu``. It is found by one cold C
+        step; schemes with a cost go on from there.
+    last : float
     """
-    names = scheme.covers(learner.weights())
-    weights = {name: learner.weights()[name].detach().clone() for name in names}
-    loss, state = learner.loss(), learner.state_dict()
-
-    def square(tensors: Mapping[str, Tensor]) -> float:
-        return sum(float(tensor.double().square().sum()) for tensor in tensors.values())
-
-    def curvature(compressed: Mapping[str, Tensor]) -> float:
-        distance = square({name: w - compressed[name] for name, w in weights.items()})
-        learner.substitute(compressed)
-        rise = learner.loss() - loss
-        learner.load_state_dict(state)
-        found = 2 * rise / distance if distance > 0 else 0.0
-        return found if 0 < found < math.inf else 0.0
-
-    norm = square(weights)
-    to_zero = curvature({name: torch.zeros_like(w) for name, w in weights.items()})
-    rough = to_zero or 1.0
-    direct = direct_compression(learner, scheme, START * rough)
-    first = START * max(to_zero, curvature(decompress(direct.theta))) or START
+    probe = Probe(learner, scheme, _STRONG)
+    scale, spot = probe.curved, None
+    if scheme.has_cost and learner.exact and scale:
+        spot = probe.settle(START * scale, _FELT)
+        scale = spot.pull / START
+    direct = direct_compression(learner, scheme, START * (scale or 1.0))
+    first = START * max(scale, probe.curvature(decompress(direct.theta))) or START
     last = GROWTH * first
-    if scheme.has_cost and norm > 0:
-        # so strong a pull pays every price: Θ keeps all of w
-        everything = direct_compression(learner, scheme, 1e9 * rough).theta
-        cost = scheme.cost(everything, weights, learner.layers())
-        if cost > 0:
-            first = min(first, BALANCE * 2 * cost / norm)
-    return first, last
+    if not scheme.has_cost:
+        return replace(direct, mu=first), last
+    spot = spot or probe.here(0.0, direct.theta)
+    if spot.square > 0 and spot.price > 0:
+        first = min(first, BALANCE * 2 * spot.price / spot.square)
+    return direct_compression(learner, scheme, first, direct.theta), last

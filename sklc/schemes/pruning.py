@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sklc.checks import check_count, check_real
 from sklc.codes import Code, Sparse, Theta, decompress
-from sklc.ops.backend import at_least_float32, sum_dtype
+from sklc.ops.backend import at_least_float32, numpy_view, sum_dtype
 from sklc.ops.projections import l1_threshold, largest, shrink, top
 from sklc.ops.sorting import above
 from sklc.schemes.base import in_double

@@ -311,8 +311,8 @@ def test_other_objectives_are_refused(model, message):
 def test_other_models_are_refused():
     with pytest.raises(
         TypeError,
-        match=r"No L step is known for LogisticRegressionCV\. Known are "
-        "LinearRegression, LogisticRegression, Module, NeuralNet, Ridge; pass",
+        match=r"No L step is known for LogisticRegressionCV\. Known are Linear"
+        "Regression, LogisticRegression, Module, NeuralNet, Pipeline, Ridge; pass",
     ):
         default_l_step(LogisticRegressionCV())
     with pytest.raises(TypeError, match="trains LinearRegression, Ridge, Logistic"):

@@ -3,14 +3,13 @@
 from typing import Any
 
 import numpy as np
-import scipy.linalg
-from scipy.optimize import minimize
-from scipy.special import log_softmax
+from scipy import sparse
+from scipy.special import log_softmax, xlogy
 
-from sklc.lstep.linear.objective import Array, Pair, scaled_rows
-
-_DAMPING = 1e-10  # of Newton steps, relative to the curvature
-_FEW = 1000  # coefficients: a matrix of so many rows and columns is factored quickly
+from sklc.lstep.linear.affine import Affine
+from sklc.lstep.linear.arrays import Array, Pair, scaled_rows
+from sklc.lstep.linear.descent import minimized
+from sklc.lstep.linear.design import DENSE, Design
 
 
 class LogLoss:
@@ -59,7 +58,7 @@ class LogLoss:
     def _logs(self, scores: Array) -> Array:
         if self.binary:  # the other class has score zero
             scores = np.concatenate([np.zeros_like(scores), scores], axis=1)
-        return log_softmax(scores, axis=1)
+        return np.asarray(log_softmax(scores, axis=1))
 
     def best_intercept(self, W: Array, b: Array, tol: float) -> Array:
         """Return the best intercepts: see :meth:`Objective.best_intercept`."""
@@ -85,26 +84,42 @@ class LogLoss:
         ndarray of shape (p, p)
             W, row by row, comes first and b, if it is free, last.
         """
-        share = np.exp(self._logs(self.X @ W.T + b))[:, int(self.binary) :]
         n, d = self.n_outputs, self.X.shape[1]
-        size = n * d + n * self.intercept
-        found = np.empty((size, size))
-        weights = found[: n * d, : n * d].reshape(n, d, n, d)
-        mixed = found[: n * d, n * d :].reshape(n, d, -1)
-        for i in range(n):
-            for j in range(i + 1):
-                curvature = self.share * share[:, i] * ((i == j) - share[:, j])
-                block = self.X.T @ scaled_rows(self.X, curvature)
-                block = block if isinstance(block, np.ndarray) else block.toarray()
-                weights[i, :, j], weights[j, :, i] = block, block.T
-                if self.intercept:
-                    slope = np.asarray(self.X.T @ curvature)
-                    mixed[i, :, j] = mixed[j, :, i] = slope
-                    found[n * d + i, n * d + j] = curvature.sum()
-                    found[n * d + j, n * d + i] = curvature.sum()
-        found[n * d :, : n * d] = found[: n * d, n * d :].T
+        columns, numbers = self.X, np.arange(n * d).reshape(n, d)
+        if self.intercept:
+            columns = _with_ones(self.X)
+            numbers = np.column_stack([numbers, n * d + np.arange(n)])
         pulls = [self.ridge + mu[0]] * (n * d) + [mu[1]] * (n * self.intercept)
-        found[np.diag_indices(size)] += pulls
+        scores = self.X @ W.T + b
+        found = self._curvature(scores, [columns] * n, list(numbers), len(pulls))
+        found[np.diag_indices(len(pulls))] += pulls
+        return found
+
+    def _curvature(
+        self, scores: Array, columns: list[Any], numbers: list[Any], size: int
+    ) -> Array:
+        """Return the second derivatives of the mean log loss.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (n, n_outputs)
+        columns : list of ndarray or CSR of shape (n, n_unknowns)
+            Derivatives of each score.
+        numbers : list of integer ndarray of shape (n_unknowns,)
+            By which unknowns.
+        size : int
+            How many unknowns there are.
+        """
+        chance = np.exp(self._logs(scores))[:, int(self.binary) :]
+        found = np.zeros((size, size))
+        for i, own in enumerate(numbers):
+            for j, other in enumerate(numbers[: i + 1]):
+                curved = self.share * chance[:, i] * ((i == j) - chance[:, j])
+                block = columns[i].T @ scaled_rows(columns[j], curved)
+                block = block if isinstance(block, np.ndarray) else block.toarray()
+                found[np.ix_(own, other)] += block
+                if i != j:
+                    found[np.ix_(other, own)] += block.T
         return found
 
     def solve(
@@ -127,90 +142,71 @@ class LogLoss:
         def hessian(*parts: Array) -> Array:
             return self.hessian(parts[0], parts[1], mu)
 
-        few = start[0].size <= _FEW
-        free = [True, self.intercept]
-        found = minimized(objective, list(start), free, tol, hessian if few else None)
+        found = minimized(objective, list(start), [True, self.intercept], tol, hessian)
         return found[0], found[1]
 
+    def low_rank(self, rank: int) -> None:
+        """Return nothing: log losses are descended on."""
 
-def minimized(
-    objective: Any,
-    start: list[Array],
-    free: list[bool],
-    tol: float,
-    hessian: Any = None,
-) -> list[Array]:
-    """Minimise a smooth convex function of some of several arrays by L-BFGS.
+    def constant(self) -> float:
+        """Return the least loss of a constant: see :meth:`Objective.constant`."""
+        chance = self.share @ self.one_hot
+        return -float(xlogy(chance, chance).sum())
 
-    Parameters
-    ----------
-    objective : callable
-        From the arrays to the value and the derivative with respect to each.
-    start : list of ndarray
-    free : list of bool
-        Which of them may change.
-    tol : float
-        Largest entry of the gradient in the end.
-    hessian : callable, default=None
-        From the arrays to the second derivatives with respect to those that are free.
-        Newton's method then takes over where L-BFGS takes long.
-    """
-    ends = np.cumsum([array.size * use for array, use in zip(start, free, strict=True)])
+    def refit(
+        self, coef: Affine, intercept: Affine | None, start: Pair, tol: float
+    ) -> Pair | None:
+        """Minimise over what W and b depend on: see :meth:`Objective.refit`.
 
-    def parts_of(flat: Array) -> list[Array]:
-        return [
-            flat[end - array.size : end].reshape(array.shape) if use else array
-            for array, use, end in zip(start, free, ends, strict=True)
+        The columns that few unknowns act by are made first: no step needs all of X.
+        """
+        n, d = self.n_outputs, self.X.shape[1]
+        designs = [
+            Design.of(
+                self.X,
+                coef.rows(k * d, k * d + d),
+                None if intercept is None else intercept.rows(k, k + 1),
+            )
+            for k in range(n)
         ]
+        if len(self.y) * sum(len(design.unknowns) for design in designs) > DENSE:
+            return None
+        columns = [design.dense() for design in designs]
+        offset = np.column_stack([design.offset for design in designs])
+        free = intercept is None and self.intercept
+        size = len(start[0])
+        square = self.ridge * (coef.matrix.T @ coef.matrix)
 
-    def flat_objective(flat: Array) -> tuple[float, Array]:
-        value, *slopes = objective(*parts_of(flat))
-        return value, _joined(slopes, free)
+        def scores(z: Array, b: Array) -> Array:
+            pairs = zip(columns, designs, strict=True)
+            own = [column @ z[design.unknowns] for column, design in pairs]
+            return np.column_stack(own) + offset + (b if free else 0.0)
 
-    most = 20_000 if hessian is None else 200
-    found = minimize(
-        flat_objective,
-        _joined(start, free),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": most, "maxfun": 2 * most, "gtol": tol, "ftol": 0.0},
-    )
-    if hessian is None or np.abs(found.jac).max(initial=0.0) <= tol:
-        return parts_of(found.x)
-    return parts_of(
-        _newton(flat_objective, lambda x: hessian(*parts_of(x)), found.x, tol)
-    )
+        def objective(z: Array, b: Array) -> tuple[float, Array, Array]:
+            value, slope = self._data_term(scores(z, b))
+            w = coef(z)
+            value += self.ridge / 2 * float(w @ w)
+            found = self.ridge * np.asarray(coef.matrix.T @ w)
+            for k, (column, design) in enumerate(zip(columns, designs, strict=True)):
+                found[design.unknowns] += column.T @ slope[:, k]
+            return value, found, slope.sum(0)
 
+        def hessian(z: Array, b: Array) -> Array:
+            wide, numbers = columns, [design.unknowns for design in designs]
+            if free:
+                wide = [_with_ones(column) for column in columns]
+                numbers = [np.append(own, size + k) for k, own in enumerate(numbers)]
+            found = self._curvature(scores(z, b), wide, numbers, size + n * free)
+            found[:size, :size] += square.toarray()
+            return found
 
-def _newton(objective: Any, hessian: Any, x: Array, tol: float) -> Array:
-    """Minimise a convex function by Newton steps, halved until they descend."""
-    value, slope = objective(x)
-    for _ in range(100):
-        if np.abs(slope).max() <= tol:
-            break
-        # in units in which all parameters curve alike; flat directions stay as they are
-        curved = hessian(x)
-        unit = 1 / np.sqrt(np.maximum(curved.diagonal(), np.finfo(float).tiny))
-        curved = unit[:, None] * curved * unit
-        curved[np.diag_indices(len(x))] += _DAMPING
-        step = unit * scipy.linalg.cho_solve(
-            scipy.linalg.cho_factor(curved), unit * slope
-        )
-        for _ in range(30):
-            new, new_slope = objective(x - step)
-            if new <= value and np.isfinite(new_slope).all():
-                break
-            step /= 2
-        else:
-            break
-        # where values no longer tell, gradients do
-        if new == value and np.abs(new_slope).max() >= np.abs(slope).max():
-            break
-        x, value, slope = x - step, new, new_slope
-    return x
+        z, b = minimized(objective, list(start), [True, free], tol, hessian)
+        return z, b
 
 
-def _joined(arrays: list[Array], use: list[bool]) -> Array:
-    return np.concatenate(
-        [array.ravel() for array, used in zip(arrays, use, strict=True) if used]
-    )
+def _with_ones(X: Any) -> Any:
+    """Return X with one more column, of ones."""
+    ones = np.ones((X.shape[0], 1))
+    if isinstance(X, np.ndarray):
+        return np.concatenate([X, ones], axis=1)
+    return sparse.hstack([X, sparse.csr_array(ones)], format="csr")

@@ -1,12 +1,9 @@
 """What the loss of a linear model is to its L step."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[np.float64]
-Pair = tuple[Array, Array]
+from sklc.lstep.linear.affine import Affine
+from sklc.lstep.linear.arrays import Array, Pair
 
 
 class Objective(Protocol):
@@ -45,6 +42,48 @@ class Objective(Protocol):
             Largest entry of the gradient in the end, of an iterative method.
         """
 
+    def refit(
+        self, coef: Affine, intercept: Affine | None, start: Pair, tol: float
+    ) -> Pair | None:
+        r"""Minimise the loss over what the coefficients depend on.
+
+        .. math:: \min_{z, b} L(A z + c, b)
+
+        Parameters
+        ----------
+        coef : Affine
+            From z to W, row by row.
+        intercept : Affine or None
+            From z to b; None if b is free (or zero, without intercepts).
+        start : ndarray, ndarray
+            z and b, where an iterative method may begin.
+        tol : float
+            Largest entry of the gradient in the end, of an iterative method.
+
+        Returns
+        -------
+        ndarray, ndarray
+            z and b. None where the map does not make it a smaller problem.
+        """
+
+    def low_rank(self, rank: int) -> tuple[Array, Array] | None:
+        r"""Minimise the loss over the coefficients of a low rank, globally.
+
+        .. math:: \min_{U, V, b} L(U V, b)
+
+        Parameters
+        ----------
+        rank : int
+
+        Returns
+        -------
+        ndarray of shape (n_outputs, rank), ndarray of shape (rank, n_features)
+            U and V. None where no such solution is known.
+        """
+
+    def constant(self) -> float:
+        """Return the least loss of a constant prediction, without any penalty."""
+
     def best_intercept(self, W: Array, b: Array, tol: float) -> Array:
         """Return the intercepts that minimise the loss for given coefficients.
 
@@ -55,10 +94,3 @@ class Objective(Protocol):
         tol : float
             Largest entry of the gradient in the end, of an iterative method.
         """
-
-
-def scaled_rows(X: Any, scale: Array) -> Any:
-    """Return X, dense or CSR, with each row multiplied by a number."""
-    if isinstance(X, np.ndarray):
-        return X * scale[:, None]
-    return X.multiply(scale[:, None]).tocsr()

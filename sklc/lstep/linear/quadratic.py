@@ -1,11 +1,19 @@
-"""Mean squared errors, and their pulled minima by one factorisation."""
+"""Mean squared errors, and their pulled minima."""
 
 from typing import Any
 
 import numpy as np
-import scipy.linalg
+from scipy import sparse
 
-from sklc.lstep.linear.objective import Array, Pair, scaled_rows
+from sklc.lstep.linear.affine import Affine
+from sklc.lstep.linear.arrays import Array, Pair
+from sklc.lstep.linear.cgls import cgls
+from sklc.lstep.linear.gram import Gram
+from sklc.lstep.linear.least_squares import LeastSquares
+
+_FEW = 300  # rows or columns of sparse data: their products are factored quickly
+_TIGHT = 1e-10  # of the gradient
+_CLOSE = 1e-5  # of what is asked of an iterative method, which goes on from its end
 
 
 class SquaredError:
@@ -13,6 +21,10 @@ class SquaredError:
 
     .. math:: L(W, b) = \frac1S \sum_i s_i \|y_i - W x_i - b\|^2
               + \sum_k \frac{\alpha_k}{S} \|W_k\|^2, \qquad S = \sum_i s_i.
+
+    One factorisation serves for all pulls. Sparse data that have many rows and columns
+    are not factored, since their products would be dense: conjugate gradients then take
+    each solution from the last.
 
     Parameters
     ----------
@@ -35,38 +47,14 @@ class SquaredError:
         self.ridge = alpha / weight.sum()
         self.x_mean = np.asarray(self.share @ X) if intercept else np.zeros(X.shape[1])
         self.y_mean = self.share @ y if intercept else np.zeros(y.shape[1])
-        # its centred products with y, and the eigenvectors of the smaller of its
-        # centred X'X and XX': they serve for all pulls
-        residual = self.share[:, None] * (y - self.y_mean)
-        self.cross = np.asarray(X.T @ residual) - np.outer(self.x_mean, residual.sum(0))
-        self.primal = X.shape[1] <= X.shape[0]
-        eps = max(X.shape) * np.finfo(np.float64).eps
-        if isinstance(X, np.ndarray):  # the eigenvalues come as exact as X is
-            self.values, self.vectors = self._singular()
-            self.noise = eps**2
-        else:
-            gram = self._covariance() if self.primal else self._kernel()
-            values, self.vectors = np.linalg.eigh(gram)
-            self.values = np.maximum(values, 0.0)
-            self.noise = eps
-
-    def _singular(self) -> tuple[Array, Array]:
-        centred = (self.X - self.x_mean) * np.sqrt(self.share)[:, None]
-        if self.primal:
-            centred = scipy.linalg.qr(centred, mode="r", overwrite_a=True)[0].T
-            centred = centred[:, : self.X.shape[1]]
-        vectors, values, _ = np.linalg.svd(centred, full_matrices=False)
-        return values**2, vectors
-
-    def _covariance(self) -> Array:
-        scaled = scaled_rows(self.X, self.share)
-        return (self.X.T @ scaled).toarray() - np.outer(self.x_mean, self.x_mean)
-
-    def _kernel(self) -> Array:
-        root = np.sqrt(self.share)
-        products, means = (self.X @ self.X.T).toarray(), self.X @ self.x_mean
-        products = products - means[:, None] - means + self.x_mean @ self.x_mean
-        return root[:, None] * products * root
+        self.root = np.sqrt(self.share)
+        self.right = self.root[:, None] * (y - self.y_mean)
+        self.gram: Gram | None = None
+        if sparse.issparse(X):
+            self.squares = np.asarray(self.share @ X.multiply(X)) - self.x_mean**2
+        if not sparse.issparse(X) or min(X.shape) <= _FEW:
+            self.cross = self._backward(self.right)
+            self.gram = Gram(X, self.share, self.x_mean)
 
     def value_and_gradient(self, W: Array, b: Array) -> tuple[float, Array, Array]:
         """Return the loss and its derivatives with respect to W and b."""
@@ -80,50 +68,113 @@ class SquaredError:
         self, start: Pair, target: Pair, mu: tuple[float, float], tol: float
     ) -> Pair:
         """Minimise the pulled loss, exactly: see :meth:`Objective.solve`."""
-        W, b = np.empty_like(target[0]), self.y_mean
         # the best b for W leaves this much of the squared distance of u to its own best
         pulled = 2 * mu[1] / (2 + mu[1]) if self.intercept else 0.0
-        for output, ridge in enumerate(self.ridge):
-            missed = self.y_mean[output] - target[1][output]
-            right = 2 * self.cross[:, output] + mu[0] * target[0][output]
-            diagonal = 2 * ridge + mu[0]
-            W[output] = self._inverse(right + pulled * missed * self.x_mean, diagonal)
-            if pulled:  # Sherman and Morrison
-                mean = self._inverse(self.x_mean, diagonal)
-                scale = pulled / (1 + pulled * (self.x_mean @ mean))
-                W[output] -= scale * (self.x_mean @ W[output]) * mean
+        missed = self.y_mean - target[1]
+        if self.gram is None:
+            W = self._iterated(
+                start[0], target[0], mu[0], pulled / 2, missed, _CLOSE * tol
+            )
+        else:
+            W = self._factored(self.gram, target[0], mu[0], pulled, missed)
+        b = self.y_mean
         if self.intercept:
             b = (2 * (self.y_mean - W @ self.x_mean) + mu[1] * target[1]) / (2 + mu[1])
         return W, b
+
+    def _factored(
+        self, gram: Gram, target: Array, mu: float, pulled: float, missed: Array
+    ) -> Array:
+        W = np.empty_like(target)
+        for output, ridge in enumerate(self.ridge):
+            right = 2 * self.cross[:, output] + mu * target[output]
+            right = right + pulled * missed[output] * self.x_mean
+            diagonal = 2 * ridge + mu
+            W[output] = gram.solve(right, diagonal)
+            if pulled:  # Sherman and Morrison
+                mean = gram.solve(self.x_mean, diagonal)
+                scale = pulled / (1 + pulled * (self.x_mean @ mean))
+                W[output] -= scale * (self.x_mean @ W[output]) * mean
+        return W
+
+    def _iterated(
+        self,
+        start: Array,
+        target: Array,
+        mu: float,
+        pulled: float,
+        missed: Array,
+        tol: float,
+    ) -> Array:
+        damping = self.ridge + mu / 2
+        anchor = mu / 2 * target.T / np.where(damping > 0, damping, 1.0)
+        first = np.where(damping > 0, start.T, 0.0)  # of many solutions, the shortest
+        unit = 1.0
+        if damping.min() > 0:
+            unit = 1 / np.sqrt(self.squares + damping.max())[:, None]
+        mean = np.sqrt(pulled) * self.x_mean  # the pull on b: one row more
+        found = cgls(
+            lambda w: np.vstack([self._forward(w), mean @ w]),
+            lambda v: self._backward(v[:-1]) + np.outer(mean, v[-1]),
+            np.vstack([self.right, np.sqrt(pulled) * missed]),
+            first,
+            damping=damping,
+            anchor=anchor,
+            unit=unit,
+            tol=tol,
+        )
+        return np.asarray(found.T)
+
+    def _forward(self, w: Array) -> Array:
+        """Multiply the centred, weighted X by a matrix."""
+        return np.asarray(self.root[:, None] * (self.X @ w - self.x_mean @ w))
+
+    def _backward(self, v: Array) -> Array:
+        """Multiply the transpose of the centred, weighted X by a matrix."""
+        scaled = self.root[:, None] * v
+        return np.asarray(self.X.T @ scaled) - np.outer(self.x_mean, scaled.sum(0))
 
     def best_intercept(self, W: Array, b: Array, tol: float) -> Array:
         """Return the best intercepts: see :meth:`Objective.best_intercept`."""
         return self.y_mean - W @ self.x_mean
 
-    def _inverse(self, right: Array, diagonal: float) -> Array:
-        """Solve ``(2 X'X / S + diagonal I) w = right``, X being centred."""
-        if self.primal:
-            return self.vectors @ (
-                (self.vectors.T @ right) * self._reciprocal(2 * self.values + diagonal)
-            )
-        projected = self.vectors.T @ self._rows(right)
-        if diagonal == 0.0:  # the shortest solution
-            twice = self._reciprocal(2 * self.values) * self._reciprocal(self.values)
-            inner = projected * twice
-            return self._columns(self.vectors @ inner)
-        inner = projected * 2 / (2 * self.values + diagonal)
-        return (right - self._columns(self.vectors @ inner)) / diagonal
+    def low_rank(self, rank: int) -> tuple[Array, Array] | None:
+        """Minimise over low-rank W: see :meth:`Objective.low_rank`.
 
-    def _reciprocal(self, values: Array) -> Array:
-        """Return the pseudo-inverse of a diagonal."""
-        small = values <= self.noise * values.max(initial=0.0)
-        return np.where(small, 0.0, 1.0 / np.where(small, 1.0, values))
+        With one ridge for all outputs this is reduced-rank regression: the free
+        solution, projected on the leading eigenvectors of what it explains.
+        """
+        if np.ptp(self.ridge) > 0:
+            return None
+        zero = np.zeros((self.n_outputs, self.X.shape[1])), np.zeros(self.n_outputs)
+        W = self.solve(zero, zero, (0.0, 0.0), _TIGHT)[0]
+        explained = W @ self._backward(self.right)
+        _, vectors = np.linalg.eigh(explained + explained.T)
+        left = vectors[:, ::-1][:, :rank].copy()
+        return left, left.T @ W
 
-    def _rows(self, v: Array) -> Array:
-        """Multiply the centred, weighted X by a vector."""
-        return np.sqrt(self.share) * (self.X @ v - self.x_mean @ v)
+    def constant(self) -> float:
+        """Return the least loss of a constant: see :meth:`Objective.constant`."""
+        away = self.y - self.share @ self.y
+        return float((self.share @ away**2).sum())
 
-    def _columns(self, u: Array) -> Array:
-        """Multiply the transpose of the centred, weighted X by a vector."""
-        scaled = np.sqrt(self.share) * u
-        return np.asarray(self.X.T @ scaled) - self.x_mean * scaled.sum()
+    def refit(
+        self, coef: Affine, intercept: Affine | None, start: Pair, tol: float
+    ) -> Pair:
+        """Minimise over what W and b depend on: see :meth:`Objective.refit`."""
+        free = intercept is None  # or there is none
+        problem = LeastSquares(
+            self.X,
+            self.y - self.y_mean if free else self.y,
+            self.x_mean if free else np.zeros_like(self.x_mean),
+            self.root,
+            self.ridge,
+            coef,
+            intercept,
+        )
+        found = problem.solved(start[0])
+        b = start[1]
+        if free and self.intercept:
+            W = coef(found).reshape(self.n_outputs, -1)
+            b = self.best_intercept(W, b, tol)
+        return found, b

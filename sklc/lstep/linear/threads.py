@@ -1,8 +1,9 @@
 """How many threads work on small problems: one."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from functools import wraps
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, wraps
+from threading import Lock
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
@@ -22,12 +23,38 @@ class Threads:
         Multiplications of the products to come; if they are many, nothing changes.
     """
 
-    def __init__(self, work: int) -> None:
-        self._pools = ThreadpoolController() if work < _LARGE else None
+    _lock, _users, _limiter = Lock(), 0, None  # the limit is that of the process
 
-    def limited(self) -> AbstractContextManager[Any]:
-        """Return a context of one thread, or of as many as ever."""
-        return nullcontext() if self._pools is None else self._pools.limit(limits=1)
+    def __init__(self, work: int) -> None:
+        self._small = work < _LARGE
+
+    @contextmanager
+    def limited(self) -> Iterator[None]:
+        """Work in one thread, or in as many as ever.
+
+        Of threads of Python that do so at once, the last one lifts the limit.
+        """
+        if not self._small:
+            yield
+            return
+        kind = type(self)
+        with self._lock:
+            if kind._users == 0:
+                kind._limiter = _pools().limit(limits=1)
+            kind._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                kind._users -= 1
+                if kind._users == 0:
+                    kind._limiter.restore_original_limits()  # type: ignore[attr-defined]
+
+
+@cache
+def _pools() -> ThreadpoolController:
+    """Return the pools of this process: to look for them takes milliseconds."""
+    return ThreadpoolController()
 
 
 def limited(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,0 +1,116 @@
+"""Minima of smooth functions of some arrays, by L-BFGS and by Newton's method."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from scipy.optimize import minimize
+
+from sklc.lstep.linear.arrays import Array
+
+_DAMPING = 1e-10  # of Newton steps, relative to the curvature
+_FEW = 1000  # unknowns: a matrix of so many rows and columns is factored quickly
+
+
+def minimized(
+    objective: Callable[..., Any],
+    start: list[Array],
+    free: list[bool],
+    tol: float,
+    hessian: Callable[..., Array] | None = None,
+) -> list[Array]:
+    """Minimise a smooth function of some of several arrays by L-BFGS.
+
+    Parameters
+    ----------
+    objective : callable
+        From the arrays to the value and the derivative with respect to each.
+    start : list of ndarray
+    free : list of bool
+        Which of them may change.
+    tol : float
+        Largest entry of the gradient in the end.
+    hessian : callable, default=None
+        Of a convex function, from the arrays to the second derivatives with respect to
+        those that are free. Newton's method then takes over where L-BFGS takes long
+        and the unknowns are few.
+    """
+    sizes = [array.size * use for array, use in zip(start, free, strict=True)]
+    ends = np.cumsum(sizes)
+    if not sum(sizes):
+        return start
+
+    def parts_of(flat: Array) -> list[Array]:
+        return [
+            flat[end - array.size : end].reshape(array.shape) if use else array
+            for array, use, end in zip(start, free, ends, strict=True)
+        ]
+
+    def flat_objective(flat: Array) -> tuple[float, Array]:
+        value, *slopes = objective(*parts_of(flat))
+        return value, _joined(slopes, free)
+
+    newton = hessian if sum(sizes) <= _FEW else None
+    most = 20_000 if newton is None else 200
+    found = minimize(
+        flat_objective,
+        _joined(start, free),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": most, "maxfun": 2 * most, "gtol": tol, "ftol": 0.0},
+    )
+    if newton is None or np.abs(found.jac).max(initial=0.0) <= tol:
+        return parts_of(found.x)
+    return parts_of(
+        _newton(flat_objective, lambda x: newton(*parts_of(x)), found.x, tol)
+    )
+
+
+def _newton(
+    objective: Callable[[Array], tuple[float, Array]],
+    hessian: Callable[[Array], Array],
+    x: Array,
+    tol: float,
+) -> Array:
+    """Minimise a convex function by Newton steps, halved until they descend."""
+    value, slope = objective(x)
+    for _ in range(100):
+        if np.abs(slope).max() <= tol:
+            break
+        step = _newton_step(hessian(x), slope)
+        for _ in range(30):
+            new, new_slope = objective(x - step)
+            if new <= value and np.isfinite(new_slope).all():
+                break
+            step /= 2
+        else:
+            break
+        # where values no longer tell, gradients do
+        if new == value and np.abs(new_slope).max() >= np.abs(slope).max():
+            break
+        x, value, slope = x - step, new, new_slope
+    return x
+
+
+def _newton_step(curved: Array, slope: Array) -> Array:
+    """Solve ``curved @ step = slope``; in flat directions the step is short."""
+    # in units in which all unknowns curve alike
+    diagonal = curved.diagonal()
+    flat = diagonal <= np.finfo(float).eps ** 2 * diagonal.max()
+    unit = np.where(flat, 0.0, 1 / np.sqrt(np.where(flat, 1.0, diagonal)))
+    curved = unit[:, None] * curved * unit
+    damping = _DAMPING
+    while True:
+        try:
+            shifted = curved + damping * np.eye(len(curved))
+            factor = scipy.linalg.cho_factor(shifted)
+            return np.asarray(unit * scipy.linalg.cho_solve(factor, unit * slope))
+        except scipy.linalg.LinAlgError:  # what is flat curves down, by rounding
+            damping *= 100
+
+
+def _joined(arrays: list[Any], use: list[bool]) -> Array:
+    return np.concatenate(
+        [array.ravel() for array, used in zip(arrays, use, strict=True) if used]
+    )
