@@ -22,12 +22,13 @@ def check(
 
 def check_int(
     owner: object, name: str, minimum: int, also: Collection[Any] = ()
-) -> None:
-    """Raise unless the parameter is an int of at least `minimum`, or one of `also`."""
+) -> Any:
+    """Return an int of at least `minimum`, or one of `also`; raise if it is neither."""
     value = getattr(owner, name)
     good = is_int(value) and value >= minimum
     wanted = _either(also, f"an int of at least {minimum}")
     check(owner, name, good or is_one_of(value, also), wanted)
+    return int(value) if good else value
 
 
 def check_real(owner: object, name: str, minimum: float) -> None:
@@ -52,15 +53,23 @@ def check_count(owner: object, name: str) -> None:
     check(owner, name, good, wanted)
 
 
-def check_option(owner: object, name: str, options: Collection[Any]) -> None:
-    """Raise unless the parameter is one of `options`."""
-    good = is_one_of(getattr(owner, name), options)
-    check(owner, name, good, "one of " + ", ".join(map(repr, options)))
+def check_option(owner: object, name: str, options: Collection[Any]) -> Any:
+    """Return the parameter, which must be one of `options`."""
+    value = getattr(owner, name)
+    check(
+        owner,
+        name,
+        is_one_of(value, options),
+        "one of " + ", ".join(map(repr, options)),
+    )
+    return value
 
 
-def check_bool(owner: object, name: str) -> None:
-    """Raise unless the parameter is True or False."""
-    check(owner, name, isinstance(getattr(owner, name), bool), "True or False")
+def check_bool(owner: object, name: str) -> bool:
+    """Return the parameter, which must be True or False."""
+    value = getattr(owner, name)
+    check(owner, name, isinstance(value, bool), "True or False")
+    return bool(value)
 
 
 def is_int(value: Any) -> bool:
@@ -75,7 +84,15 @@ def is_real(value: Any) -> bool:
 
 def is_positive(value: Any) -> bool:
     """Whether it is a real number above zero, and finite."""
-    return is_real(value) and 0 < float(value) < math.inf
+    return is_real(value) and 0 < as_float(value) < math.inf
+
+
+def as_float(value: Any) -> float:
+    """Return a real number as a float; infinity if it is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def is_one_of(value: Any, options: Collection[Any]) -> bool:

@@ -1,8 +1,7 @@
 """LCCompressor: the learning-compression algorithm as a scikit-learn estimator."""
 
-import copy
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -13,34 +12,24 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import process_routing
 
-from sklc.codes import nbits
-from sklc.estimator.callbacks import CallbackSupportMixin, Steps, with_callbacks
+from sklc.estimator.callbacks import (
+    CallbackSupportMixin,
+    callbacks_of,
+    with_callbacks,
+)
 from sklc.estimator.delegation import is_net, is_trained
-from sklc.estimator.fingerprint import describe, digest
+from sklc.estimator.identity import Identity
 from sklc.estimator.inputs import Inputs, understood
-from sklc.estimator.parameters import check_parameters
+from sklc.estimator.parameters import check_scheme, checked
 from sklc.estimator.portable import PortableMixin
 from sklc.estimator.prediction import PredictionMixin
-from sklc.estimator.reference import train_reference
+from sklc.estimator.reference import cached_training
+from sklc.estimator.results import as_if_ended, fitted, forget, put_back_if_it_fails
 from sklc.lc.checkpoint import Checkpoint
+from sklc.lc.progress import displays
 from sklc.lc.run import Run
 from sklc.lstep import FunctionLStep, Learner, LStep, default_l_step, rng
 from sklc.schemes import Scheme
-
-#: Parameters that may change when a run goes on from its checkpoint.
-_FREE = ("max_iter", "tol", "finetune_epochs", "verbose", "checkpoint", "memory")
-#: What a fit sets when it ends.
-_RESULTS = (
-    "estimator_",
-    "theta_",
-    "history_",
-    "reference_loss_",
-    "best_step_",
-    "n_iter_",
-    "termination_condition_",
-    "nbits_",
-    "compression_ratio_",
-)
 
 
 class LCCompressor(
@@ -232,56 +221,50 @@ class LCCompressor(
             was one, is fitted then; so it is after an interrupt, which only warns (a
             search goes on with the next candidate).
         """
-        check_parameters(self)
-        if get_config()["enable_metadata_routing"]:
-            routed = process_routing(self, "fit", **fit_params)
-            fit_params = dict(routed["estimator"]["fit"])
-        fit_params = {k: v for k, v in fit_params.items() if v is not None}
-        inputs, trained, given = Inputs(), is_trained(self.estimator), (X, y)
-        if is_net(self.estimator):
-            inputs, X, y = understood(self, X, y, trained=trained)
-        with self._seeded():
-            learner = self._l_step().start(
-                self.estimator, X, y, n_steps=self.max_iter, **fit_params
-            )
-            inputs.dtype = learner.input_dtype
-            self._check_scheme(learner, trained)
-            self._forget(inputs)
-            run = self._new_run(learner, X, y)
-            if self.memory is not None and not trained:
-                run.train_reference = partial(
-                    train_reference,
-                    learner,
-                    self.memory,
-                    self.estimator,
-                    self.random_state,
-                    X,
-                    y,
-                    fit_params,
+        options = checked(self)
+        fit_params = self._routed(fit_params)
+        given, trained = (X, y), is_trained(self.estimator)
+        with self._seeded(), ExitStack() as held:
+            with put_back_if_it_fails(self):
+                forget(self)
+                self._inputs = Inputs()
+                if is_net(self.estimator):
+                    self._inputs, X, y = understood(self, X, y, trained=trained)
+                learner = self._l_step().start(
+                    self.estimator, X, y, n_steps=options.max_iter, **fit_params
                 )
-            as_if_done = partial(self._as_if_done, learner, run)
-            steps = Steps(self, *given, fit_params, self.max_iter, as_if_done)
-            run.done = steps.done
+                self._inputs.dtype = learner.input_dtype
+                check_scheme(self.scheme, learner)
+                identity = self._identity(learner, *given, fit_params, trained)
+                checkpoints = self._checkpoints(identity, held)
+                train_reference = self._training(learner, identity, trained)
+            as_if = partial(as_if_ended, learner)
+            n_steps = options.max_iter
+            run = Run(
+                learner,
+                self.scheme,
+                **vars(options),
+                observers=[
+                    *checkpoints,
+                    *callbacks_of(self, *given, fit_params, n_steps, as_if),
+                    *displays(int(self.verbose), n_steps),
+                ],
+                train_reference=train_reference,
+                state=checkpoints[0].state if checkpoints else None,
+            )
             try:
                 run.execute()
             finally:
-                if run.record.history:
-                    self._finish(learner, run)
-        run.record.warn_if_useless(self.reference_loss_)
+                self._finish(learner, run)
+        run.warn_if_useless()
         return self
 
-    def _forget(self, inputs: Inputs) -> None:
-        """Drop the results of an earlier fit, lest they mix with those of this one."""
-        shapes = () if inputs.plain else ("n_features_in_", "feature_names_in_")
-        for name in _RESULTS + shapes:
-            self.__dict__.pop(name, None)
-        self._inputs = inputs
-
-    def _seeded(self) -> AbstractContextManager[None]:
-        if self.random_state is None:
-            return nullcontext()
-        random = check_random_state(self.random_state)
-        return rng.seeded(random.randint(np.iinfo(np.int32).max))
+    def _routed(self, fit_params: dict[str, Any]) -> dict[str, Any]:
+        """Return the metadata of a fit that are for the estimator."""
+        if get_config()["enable_metadata_routing"]:
+            routed = process_routing(self, "fit", **fit_params)
+            fit_params = dict(routed["estimator"]["fit"])
+        return {name: v for name, v in fit_params.items() if v is not None}
 
     def _l_step(self) -> LStep:
         if self.l_step is None:
@@ -289,76 +272,47 @@ class LCCompressor(
         given = self.l_step
         return given if isinstance(given, LStep) else FunctionLStep(given)
 
-    def _check_scheme(self, learner: Learner, trained: bool) -> None:
-        """Raise the errors that the scheme has for the weights, before any training."""
-        weights = learner.weights()
-        names = self.scheme.covers(weights)
-        if not names:
-            msg = (
-                "The scheme covers no parameter: the model has none of two or more "
-                f"dimensions, only {list(weights)}; select some by name with Mixed."
-            )
-            raise ValueError(msg)
-        if not trained:  # trained weights are compressed at once anyway
-            own = {name: weights[name] for name in names}
-            self.scheme.compress(own, 1.0, layers=learner.layers())
+    def _seeded(self) -> AbstractContextManager[None]:
+        """Seed the generators of the process, if training draws from them."""
+        if self.random_state is None:
+            return nullcontext()
+        random = check_random_state(self.random_state)
+        if not self._l_step().draws:
+            return nullcontext()
+        return rng.seeded(random.randint(np.iinfo(np.int32).max))
 
-    def _new_run(self, learner: Learner, X: Any, y: Any) -> Run:
-        checkpoint = None
-        if self.checkpoint is not None:
-            identity = describe(self.get_params(deep=False))
-            for name in _FREE:
-                del identity[name]
-            if is_trained(self.estimator):
-                identity["weights"] = digest(learner.snapshot())
-            identity["data"] = digest([X, y])
-            checkpoint = Checkpoint(self.checkpoint, identity)
-        mu_init = self.mu_init
-        if isinstance(mu_init, np.ndarray):
-            mu_init = mu_init.tolist()
-        return Run(
+    def _identity(
+        self, learner: Learner, X: Any, y: Any, fit_params: Any, trained: bool
+    ) -> Identity | None:
+        if self.checkpoint is None and (self.memory is None or trained):
+            return None  # nobody asks
+        return Identity.of(self, learner, X, y, fit_params, trained=trained)
+
+    def _checkpoints(
+        self, identity: Identity | None, held: ExitStack
+    ) -> list[Checkpoint]:
+        if self.checkpoint is None or identity is None:
+            return []
+        found = Checkpoint(self.checkpoint, identity.run, identity.unseen)
+        held.callback(found.close)
+        return [found]
+
+    def _training(
+        self, learner: Learner, identity: Identity | None, trained: bool
+    ) -> Callable[[], None]:
+        if self.memory is None or identity is None or trained:
+            return learner.train_reference
+        return cached_training(
             learner,
-            self.scheme,
-            mu_init=mu_init,
-            mu_factor=self.mu_factor,
-            max_iter=self.max_iter,
-            tol=self.tol,
-            keep=self.keep,
-            multipliers=self.multipliers,
-            finetune_epochs=self.finetune_epochs,
-            checkpoint=checkpoint,
-            verbose=self.verbose,
+            self.memory,
+            identity.reference,
+            identity.unseen,
+            generators=self.random_state is not None,
         )
 
-    def _fitted(self, learner: Learner, run: Run) -> dict[str, Any]:
-        """Return the fitted attributes, the learner being at the iterate kept."""
-        kept = run.record.kept
-        size = nbits(kept.theta)
-        found = {
-            "estimator_": learner.estimator,
-            "theta_": kept.theta,
-            "history_": run.record.history,
-            "reference_loss_": run.reference_loss,
-            "best_step_": kept.step,
-            "n_iter_": run.n_iter,
-            "termination_condition_": run.termination,
-            "nbits_": run.size(size),
-            "compression_ratio_": run.ratio(size),
-        }
-        for name in ("n_features_in_", "feature_names_in_"):
-            if not is_net(self.estimator) and hasattr(learner.estimator, name):
-                found[name] = getattr(learner.estimator, name)
-        return found
-
-    def _as_if_done(self, learner: Learner, run: Run) -> dict[str, Any]:
-        """Return the fitted attributes as if the run had ended at this step."""
-        state = learner.snapshot()
-        learner.restore(run.record.kept.snapshot)
-        found = copy.deepcopy(self._fitted(learner, run))
-        learner.restore(state)
-        return found
-
     def _finish(self, learner: Learner, run: Run) -> None:
-        learner.restore(run.record.kept.snapshot)
-        for name, value in self._fitted(learner, run).items():
-            setattr(self, name, value)
+        if run.state is None:
+            forget(self)
+        else:
+            for name, value in fitted(learner, run.state, run.termination).items():
+                setattr(self, name, value)

@@ -77,7 +77,12 @@ class Iterate:
     gap: float
 
 
-def direct_compression(learner: Learner, scheme: Scheme, mu: float) -> Iterate:
+def direct_compression(
+    learner: Learner,
+    scheme: Scheme,
+    mu: float,
+    theta: Mapping[str, Code] | None = None,
+) -> Iterate:
     """Return step 0: the weights as they are, compressed.
 
     Parameters
@@ -86,6 +91,8 @@ def direct_compression(learner: Learner, scheme: Scheme, mu: float) -> Iterate:
     scheme : Scheme
     mu : float
         The penalty parameter, which schemes with a cost compress by.
+    theta : dict of str to Code, default=None
+        The same weights compressed at another `mu`, to start from.
 
     Returns
     -------
@@ -95,10 +102,10 @@ def direct_compression(learner: Learner, scheme: Scheme, mu: float) -> Iterate:
     weights = learner.weights()
     own = {name: weights[name].detach() for name in scheme.covers(weights)}
     layout = Layout.of(own)
-    theta = scheme.compress(own, mu, layers=learner.layers())
+    found = scheme.compress(own, mu, theta, learner.layers())
     w = layout.flatten(own)
-    gap = _relative(w - layout.flatten(decompress(theta)), w)
-    return Iterate(0, mu, w, torch.zeros_like(w), theta, gap)
+    gap = _relative(w - layout.flatten(decompress(found)), w)
+    return Iterate(0, mu, w, torch.zeros_like(w), found, gap)
 
 
 def learning_compression(
@@ -135,7 +142,8 @@ def learning_compression(
     start : Iterate
         Such as :func:`direct_compression` returns, or a later one.
     next_mu : callable
-        The penalty parameter of the next step, as a function of the last iterate.
+        The penalty parameter of the next step, as a function of the last iterate; it is
+        called when that step is asked for.
     multipliers : bool, default=True
         Whether to estimate Lagrange multipliers (the augmented Lagrangian); without
         them λ stays as it is (the quadratic penalty method, if that is zero).
@@ -154,9 +162,9 @@ def learning_compression(
     layout = Layout.of({name: weights[name] for name in start.theta})
     step, theta, lam = start.step, start.theta, start.multipliers
     delta = layout.flatten(decompress(theta))
-    mu = next_mu(start)
+    iterate = start
     while True:
-        step += 1
+        step, mu = step + 1, next_mu(iterate)
         learner.learn(layout.split(delta + lam / mu), mu, step)
         w = layout.flatten(learner.weights())
         theta = scheme.compress(layout.split(w - lam / mu), mu, theta, layers)
@@ -165,7 +173,6 @@ def learning_compression(
             lam = lam - mu * (w - delta)
         iterate = Iterate(step, mu, w, lam, theta, _relative(w - delta, w))
         yield iterate
-        mu = next_mu(iterate)
 
 
 def _relative(difference: Tensor, reference: Tensor) -> float:

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from sklc.codes import decompress
 from sklc.lc.loop import Iterate, direct_compression
+from sklc.lc.state import State
 from sklc.lstep.base import Learner
 from sklc.schemes.base import Scheme
 
@@ -22,23 +24,34 @@ GROWTH = 45.0
 BALANCE = 0.5
 
 
-def exponential(mu_init: float, mu_factor: float) -> Callable[[Iterate], float]:
-    """Return the schedule that begins with `mu_init` and grows by `mu_factor`."""
-    return lambda iterate: mu_init * mu_factor**iterate.step
+#: No pull grows beyond this: single precision ends at 3e38.
+LARGEST = 1e30
+
+#: The penalty parameter of the next step, as a function of the state of the run.
+Schedule = Callable[[State], float]
 
 
-def listed(mus: Sequence[float]) -> Callable[[Iterate], float]:
+def exponential(state: State) -> float:
+    """Return the next pull of one that grows by a factor: the first at step 1."""
+    try:
+        mu = state.mu_init * state.mu_factor**state.iterate.step
+    except OverflowError:
+        mu = math.inf
+    return min(mu, max(state.mu_init, LARGEST))
+
+
+def listed(mus: Sequence[float]) -> Schedule:
     """Return the schedule of the pulls of step 0, 1, ...; it stays at the last."""
-    return lambda iterate: mus[min(iterate.step + 1, len(mus) - 1)]
+    return lambda state: mus[min(state.iterate.step + 1, len(mus) - 1)]
 
 
 def growth_factor(first: float, last: float, n_steps: int) -> float:
     """Return what takes the pull from the first to the last in so many steps."""
-    return max(1.0, (last / first) ** (1 / max(n_steps, 1)))
+    return max(1.0, float((last / first) ** (1 / max(n_steps, 1))))
 
 
-def automatic_mu(learner: Learner, scheme: Scheme) -> tuple[float, float]:
-    r"""Return a first and a last penalty parameter that suit loss and compression.
+def automatic_mu(learner: Learner, scheme: Scheme) -> tuple[Iterate, float]:
+    r"""Return step 0 at a pull that suits loss and compression, and the last pull.
 
     The pull must be weak at first, compared with the curvature of the loss: then
     training decides where the weights go. In the end it must be strong, so that the
@@ -56,10 +69,23 @@ def automatic_mu(learner: Learner, scheme: Scheme) -> tuple[float, float]:
     its price has time to vanish.
 
     Multiplying the loss (and the cost) by a constant multiplies all of it alike.
+
+    Parameters
+    ----------
+    learner : Learner
+        At the weights of the reference.
+    scheme : Scheme
+
+    Returns
+    -------
+    start : Iterate
+        Direct compression at the first pull, ``start.mu``. It is found by one cold C
+        step; schemes with a cost go on from there.
+    last : float
     """
     names = scheme.covers(learner.weights())
     weights = {name: learner.weights()[name].detach().clone() for name in names}
-    loss, state = learner.loss(), learner.snapshot()
+    loss, state = learner.loss(), learner.state_dict()
 
     def square(tensors: Mapping[str, Tensor]) -> float:
         return sum(float(tensor.double().square().sum()) for tensor in tensors.values())
@@ -68,7 +94,7 @@ def automatic_mu(learner: Learner, scheme: Scheme) -> tuple[float, float]:
         distance = square({name: w - compressed[name] for name, w in weights.items()})
         learner.substitute(compressed)
         rise = learner.loss() - loss
-        learner.restore(state)
+        learner.load_state_dict(state)
         found = 2 * rise / distance if distance > 0 else 0.0
         return found if 0 < found < math.inf else 0.0
 
@@ -78,10 +104,12 @@ def automatic_mu(learner: Learner, scheme: Scheme) -> tuple[float, float]:
     direct = direct_compression(learner, scheme, START * rough)
     first = START * max(to_zero, curvature(decompress(direct.theta))) or START
     last = GROWTH * first
-    if scheme.has_cost and norm > 0:
+    if not scheme.has_cost:
+        return replace(direct, mu=first), last
+    if norm > 0:
         # so strong a pull pays every price: Θ keeps all of w
-        everything = direct_compression(learner, scheme, 1e9 * rough).theta
-        cost = scheme.cost(everything, weights, learner.layers())
+        strong = direct_compression(learner, scheme, 1e9 * rough, direct.theta)
+        cost = scheme.cost(strong.theta, weights, learner.layers())
         if cost > 0:
             first = min(first, BALANCE * 2 * cost / norm)
-    return first, last
+    return direct_compression(learner, scheme, first, direct.theta), last

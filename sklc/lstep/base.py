@@ -34,24 +34,9 @@ class Learner(ABC):
     def train_reference(self) -> None:
         """Minimise the loss alone, unless the model came trained."""
 
-    def reference(self) -> Any:
-        """Return all that training the reference has made, to be pickled."""
-        return self.state_dict()
-
     def parts(self) -> list[Any]:
         """Return the objects whose code trains the reference, besides the estimator."""
         return []
-
-    def load_reference(self, reference: Any, *, random: bool) -> None:
-        """Take a :meth:`reference` in place of training it.
-
-        Parameters
-        ----------
-        reference : object
-        random : bool
-            Whether to go on with its random generators, too.
-        """
-        self.load_state_dict(reference)
 
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:
@@ -111,20 +96,29 @@ class Learner(ABC):
         raise NotImplementedError(msg)
 
     @abstractmethod
-    def snapshot(self) -> dict[str, Tensor]:
-        """Return a copy of all parameters and buffers."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return copies of all that training changes: tensors and JSON values."""
 
     @abstractmethod
-    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
-        """Put a snapshot back."""
+    def load_state_dict(
+        self, state: Mapping[str, Any], *, generators: bool = True
+    ) -> None:
+        """Go on from a :meth:`state_dict`; the model is trained then.
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that is needed to go on elsewhere: tensors and JSON values."""
-        return dict(self.snapshot())
+        Parameters
+        ----------
+        state : dict
+        generators : bool, default=True
+            Whether random generators go on from there, too.
+        """
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a :meth:`state_dict`; the model is trained then."""
-        self.restore(state)
+    def buffers(self) -> dict[str, Tensor]:
+        """Return the buffers that the model needs to predict, by name."""
+        return {}
+
+    def constant_loss(self) -> float:
+        """Return the loss of the best constant prediction; infinite if not known."""
+        return float("inf")
 
     def layers(self) -> dict[str, LayerInfo]:
         """Return what is known of the layers of the weights."""
@@ -132,7 +126,15 @@ class Learner(ABC):
 
 
 class LStep(BaseEstimator, ABC):
-    """How an estimator is trained: hyperparameters, and nothing else."""
+    """How an estimator is trained: hyperparameters, and nothing else.
+
+    Attributes
+    ----------
+    draws : bool
+        Whether training draws from the random generators of the process.
+    """
+
+    draws: bool = True
 
     @abstractmethod
     def start(

@@ -88,11 +88,30 @@ class Scheme(BaseEstimator, ABC):
         ValueError, TypeError
             If a hyperparameter, `mu` or a weight is invalid.
         """
-        self.validate()
-        check_weights(weights)
+        self.check(weights, layers)
         check_mu(mu)
         with torch.no_grad():
             return self._solve(weights, float(mu), theta or {}, layers)
+
+    def check(self, weights: Weights, layers: Layers | None = None) -> None:
+        """Raise the errors that this scheme has for weights, without compressing them.
+
+        Parameters
+        ----------
+        weights : dict of str to Tensor
+        layers : dict of str to LayerInfo, default=None
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for :meth:`compress`.
+        """
+        self.validate()
+        check_weights(weights)
+        self._check(weights, layers)
+
+    def _check(self, weights: Weights, layers: Layers | None) -> None:
+        """Raise the errors of a kind of schemes."""
 
     def cost(
         self,
@@ -279,13 +298,7 @@ class MatrixScheme(Scheme):
     def validate(self) -> None:
         check_option(self, "conv_scheme", CONV_SCHEMES)
 
-    def _solve(
-        self,
-        weights: Weights,
-        mu: float,
-        theta: Mapping[str, Code],
-        layers: Layers | None,
-    ) -> Theta:
+    def _check(self, weights: Weights, layers: Layers | None) -> None:
         for name, weight in weights.items():
             if weight.ndim < 2:
                 msg = (
@@ -294,6 +307,14 @@ class MatrixScheme(Scheme):
                     "dimensions."
                 )
                 raise ValueError(msg)
+
+    def _solve(
+        self,
+        weights: Weights,
+        mu: float,
+        theta: Mapping[str, Code],
+        layers: Layers | None,
+    ) -> Theta:
         known = layers or {}
         return {
             name: self._compress(weight, mu, known.get(name))

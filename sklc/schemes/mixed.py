@@ -84,6 +84,10 @@ class Mixed(Composition):
         }
         return [name for name in weights if name in covered]
 
+    def _check(self, weights: Weights, layers: Layers | None) -> None:
+        for scheme, names in self._parts(weights):
+            scheme._check({name: weights[name] for name in names}, layers)
+
     def _solve(
         self,
         weights: Weights,

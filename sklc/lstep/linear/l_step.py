@@ -65,6 +65,8 @@ class LinearLStep(LStep):
     (4, True)
     """
 
+    draws = False
+
     def start(
         self, estimator: Any, X: Any, y: Any, *, n_steps: int, **fit_params: Any
     ) -> "LinearLearner":
@@ -290,23 +292,33 @@ class LinearLearner(Learner):
         self.set_weights(decompress(found))
         return found
 
-    def snapshot(self) -> dict[str, Tensor]:
-        return {name: weight.clone() for name, weight in self.weights().items()}
+    def state_dict(self) -> dict[str, Any]:
+        fitted = {
+            name: value.tolist() if hasattr(value, "tolist") else value
+            for name, value in vars(self.estimator).items()
+            if name.endswith("_") and not name.endswith("__")
+        }
+        kinds = {
+            name: str(np.asarray(getattr(self._model, name)).dtype) for name in fitted
+        }
+        weights = {name: weight.clone() for name, weight in self.weights().items()}
+        return {"fitted": fitted, "kinds": kinds, **weights}
 
-    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
-        self.set_weights(snapshot)
-
-    def reference(self) -> Any:
-        return self._model
-
-    def load_reference(self, reference: Any, *, random: bool) -> None:
-        self._model = reference
-        self._read()
+    def load_state_dict(
+        self, state: Mapping[str, Any], *, generators: bool = True
+    ) -> None:
+        for name, value in state["fitted"].items():
+            kept = np.asarray(value, state["kinds"][name])
+            setattr(self._model, name, kept if isinstance(value, list) else value)
         self._trained = True
+        self.set_weights({n: state[n] for n in self.weights()})
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.train_reference()  # a fit sets more than coefficients, and is quick
-        self.restore(state)
+    def constant_loss(self) -> float:
+        now = {name: weight.clone() for name, weight in self.weights().items()}
+        self.substitute({"coef_": torch.zeros_like(now["coef_"])})
+        loss = self.loss()
+        self.set_weights(now)
+        return loss
 
     def layers(self) -> dict[str, LayerInfo]:
         return dict.fromkeys(self.weights(), LayerInfo())

@@ -19,6 +19,7 @@ from sklc.lstep import rng
 from sklc.lstep.base import Learner, Projection
 from sklc.lstep.net.batch_norm import reestimate, with_statistics
 from sklc.lstep.net.batches import batches, sample, warn_unless_shuffled
+from sklc.lstep.net.constant import constant_loss
 from sklc.lstep.net.finetune import ThetaInTraining
 from sklc.lstep.net.pull import Pull, automatic_pull, first_callback, pulled
 from sklc.lstep.net.rate import Rate
@@ -280,37 +281,37 @@ class NetLearner(Learner):
             n += size
         return float(total) / n
 
-    def snapshot(self) -> dict[str, Tensor]:
-        return {name: t.clone() for name, t in self._module.state_dict().items()}
+    def buffers(self) -> dict[str, Tensor]:
+        named = self._module.named_buffers()
+        return {n: b.detach() for n, b in named if b.is_floating_point()}
 
-    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
-        self._module.load_state_dict(snapshot)
+    def constant_loss(self) -> float:
+        return constant_loss(self.estimator, self._loss_batches)
 
     def state_dict(self) -> dict[str, Any]:
         epochs = [
             {name: value for name, value in epoch.items() if name != "batches"}
             for epoch in self.estimator.history
         ]
-        module = {f"module.{name}": t for name, t in self.snapshot().items()}
+        module = {
+            f"module.{n}": t.clone() for n, t in self._module.state_dict().items()
+        }
         generators = {f"random.{name}": value for name, value in rng.state().items()}
         return {"history": epochs, **module, **generators}
 
     def parts(self) -> list[Any]:
         return list(self._module.modules())
 
-    def load_reference(self, reference: Any, *, random: bool) -> None:
-        generators = rng.state()
-        self.load_state_dict(reference)
-        if not random:
-            rng.restore(generators)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(
+        self, state: Mapping[str, Any], *, generators: bool = True
+    ) -> None:
         def below(prefix: str) -> dict[str, Any]:
             names = [name for name in state if name.startswith(prefix)]
             return {name.removeprefix(prefix): state[name] for name in names}
 
-        self.restore(below("module."))
-        rng.restore(below("random."))
+        self._module.load_state_dict(below("module."))
+        if generators:
+            rng.restore(below("random."))
         self.estimator.initialize_history()
         self.estimator.history.extend(
             {**epoch, "batches": []} for epoch in state["history"]
