@@ -7,7 +7,6 @@ import pytest
 import torch
 from nets import classifier, compressor, data
 from sklearn.exceptions import NotFittedError
-from sklearn.frozen import FrozenEstimator
 from skorch.callbacks import Callback
 from torch import nn
 
