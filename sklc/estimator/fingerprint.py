@@ -121,10 +121,15 @@ def unseen(data: Any) -> list[str]:
     if isinstance(data, list | tuple):
         return [name for part in data for name in unseen(part)]
     if type(data) in _IN_MEMORY:
-        return unseen(vars(data))
+        return unseen(_held_by(data))
     tensor = isinstance(data, Tensor) or sparse.issparse(data)
     seen = tensor or _is_simple(data) or _is_array(data)
     return [] if seen else [type(data).__name__]
+
+
+def _held_by(dataset: Any) -> dict[str, Any]:
+    """Return the data of a Dataset in memory, without the functions that index them."""
+    return {n: v for n, v in vars(dataset).items() if not inspect.isroutine(v)}
 
 
 def _plain(data: Any) -> Any:
@@ -133,7 +138,7 @@ def _plain(data: Any) -> Any:
     if isinstance(data, list | tuple):
         return [_plain(part) for part in data]
     if type(data) in _IN_MEMORY:
-        return [named(type(data)), _plain(vars(data))]
+        return [named(type(data)), _plain(_held_by(data))]
     if sparse.issparse(data):
         csr = data.tocsr()
         return [data.shape, csr.data, csr.indices, csr.indptr]
