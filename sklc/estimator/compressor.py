@@ -74,35 +74,40 @@ class LCCompressor(
     max_iter : int, default=40
         Number of LC steps, at most; 0 is direct compression.
     tol : float, default=1e-4
-        Stop when ``||w - Δ(Θ)|| <= tol * ||w||``, after one step at least.
+        Stop when ``||w - Δ(Θ)|| <= tol * ||w||`` and the iterate stands still by the
+        same measure (see :func:`sklc.lc.stationarity.dual_residual`), after one step
+        at least.
     keep : {"best", "last"}, default="best"
         Which iterate to keep: the one with the lowest mean training loss of Δ(Θ) plus
         cost(Θ) (fewer bits where that ties), direct compression included; or the last.
+        With it comes all that the model had then: what is not compressed, buffers, the
+        history of a net.
     multipliers : bool, default=True
         Whether to estimate Lagrange multipliers (augmented Lagrangian), or to use the
         quadratic penalty alone.
     finetune_epochs : int, default=0
         Afterwards, train the degrees of freedom of Θ (codebooks, scales, non-zeros,
         factors) and all that is not compressed for so many epochs, with the structure
-        of Θ fixed. The result is kept if it is better. With ``max_iter=0`` this is
-        direct compression and fine-tuning.
+        of Θ fixed. The result is kept if it is better, and no constant. With
+        ``max_iter=0`` this is direct compression and fine-tuning.
     checkpoint : str, path or None, default=None
         A file to hold the state after every LC step. If it exists, :meth:`fit` goes on
         from there, as if it had never stopped (on a CPU, bit for bit); the data and the
         call must be the same, but for `max_iter`, `tol`, `finetune_epochs`, `memory`
-        and `verbose` (to do more steps than planned, fix the epochs of each). Every run
-        needs a path of its own. Fine-tuning is not saved, but done again.
+        and `verbose` (to do more steps than planned, fix the epochs of each). That
+        includes the code of your classes and functions, and of those that these name;
+        of Datasets of your own, the content is beyond what is checked. Every run needs
+        a path of its own. Fine-tuning is not saved, but done again.
     memory : str, joblib.Memory or None, default=None
         A folder to cache trained references in: a search over schemes trains each
-        fold's reference once. The key is the configuration of the estimator, the source
-        of its classes and functions (not of what they call), the data, `random_state`
-        and the versions of the packages (with `random_state` None, the first training
-        there was serves all). Datasets are not cached.
+        fold's reference once. What it depends on must be the same, as for `checkpoint`,
+        and so must the versions of the packages (with `random_state` None, the first
+        training there was serves all). With Datasets of your own nothing is cached.
     verbose : int, default=0
-        1 shows a progress bar (by rich or tqdm; lines, if neither is installed), 2 a
-        line for every LC step.
+        1 shows a progress bar, 2 a line for every LC step.
     random_state : int, RandomState or None, default=None
-        Seeds torch during :meth:`fit`; the global generators are left as they were.
+        Seeds torch during :meth:`fit`, if training draws random numbers; the global
+        generators are left as they were.
 
     Attributes
     ----------
@@ -112,8 +117,10 @@ class LCCompressor(
         The compressed weights Θ, by parameter name.
     history_ : list of dict
         For every step, from direct compression (step 0) on: ``step``, ``mu``, ``gap``
-        (``||w - Δ(Θ)|| / ||w||``), ``loss`` and ``cost`` of Δ(Θ), ``nbits`` of Θ and
-        ``seconds`` since the start. Fine-tuning adds one more, with infinite ``mu``.
+        (``||w - Δ(Θ)|| / ||w||``), ``loss`` and ``cost`` of Δ(Θ), ``nbits`` of Θ, the
+        ``compression_ratio`` of the model, ``layers`` (by the name of a compressed
+        weight: its ``nbits``, ``cost``, and ``rank`` where it has one) and ``seconds``
+        since the start. Fine-tuning adds one more, with infinite ``mu``.
     reference_loss_ : float
         Mean training loss of the uncompressed model.
     n_iter_ : int
@@ -124,11 +131,15 @@ class LCCompressor(
         Why the loop ended: "converged", "max_iter", "callback" (one of scikit-learn's
         stopped it), "interrupted" (by the keyboard), "diverged" or "failed"
         (:meth:`fit` raised an error; what is fitted is the best of the steps before).
+    sizes_ : dict of str to int
+        Size of the compressed model in bits, before entropy coding, row by row: each
+        compressed weight (what several share counts for the first), each parameter
+        that is not compressed, and each buffer that the model needs to predict.
     nbits_ : int
-        Size of the compressed model: Θ and the parameters that are not compressed,
-        in bits, before entropy coding.
+        The sum of these rows.
     compression_ratio_ : float
-        Bits of all parameters before, over bits after.
+        Bits of all parameters and buffers before, over bits after; infinite if nothing
+        is left.
     classes_ : ndarray of shape (n_classes,)
         Of a classifier.
     n_features_in_ : int
@@ -215,11 +226,20 @@ class LCCompressor(
         Raises
         ------
         ValueError, TypeError
-            If a parameter or the data are invalid, before any training.
+            If a parameter or the data are invalid, before any training; an earlier fit
+            is as it was then.
+        CheckpointError
+            If the file cannot be used, is damaged, in use, or of another run.
         DivergenceError
             If training left the finite numbers. The best of the steps before, if there
             was one, is fitted then; so it is after an interrupt, which only warns (a
             search goes on with the next candidate).
+
+        Warns
+        -----
+        UselessResultWarning
+            If the result is of little use: hardly smaller, far from what was trained
+            (an open gap), no better than a constant or than direct compression.
         """
         options = checked(self)
         fit_params = self._routed(fit_params)
