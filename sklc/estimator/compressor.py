@@ -244,13 +244,14 @@ class LCCompressor(
         options = checked(self)
         fit_params = self._routed(fit_params)
         given, trained = (X, y), is_trained(self.estimator)
-        with self._seeded(), ExitStack() as held:
+        l_step = self._l_step()
+        with self._seeded(l_step), ExitStack() as held:
             with put_back_if_it_fails(self):
                 forget(self)
                 self._inputs = Inputs()
                 if is_net(self.estimator):
                     self._inputs, X, y = understood(self, X, y, trained=trained)
-                learner = self._l_step().start(
+                learner = l_step.start(
                     self.estimator, X, y, n_steps=options.max_iter, **fit_params
                 )
                 self._inputs.dtype = learner.input_dtype
@@ -292,12 +293,12 @@ class LCCompressor(
         given = self.l_step
         return given if isinstance(given, LStep) else FunctionLStep(given)
 
-    def _seeded(self) -> AbstractContextManager[None]:
+    def _seeded(self, l_step: LStep) -> AbstractContextManager[None]:
         """Seed the generators of the process, if training draws from them."""
         if self.random_state is None:
             return nullcontext()
         random = check_random_state(self.random_state)
-        if not self._l_step().draws:
+        if not l_step.draws:
             return nullcontext()
         return rng.seeded(random.randint(np.iinfo(np.int32).max))
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from sklc.checks import (
+    as_float,
     check,
     check_bool,
     check_int,
     check_option,
     is_one_of,
-    is_real,
 )
 from sklc.lstep import Learner, LStep
 from sklc.schemes import Scheme
@@ -94,7 +94,7 @@ def _mu_init(compressor: Any) -> float | str | tuple[float, ...]:
     listed = isinstance(given, list | tuple) or (
         isinstance(given, np.ndarray) and given.ndim == 1
     )
-    mus = tuple(map(_number, given if listed else [given]))
+    mus = tuple(map(as_float, given if listed else [given]))
     check(
         compressor,
         "mu_init",
@@ -108,26 +108,16 @@ def _mu_factor(compressor: Any) -> float | str:
     given = compressor.mu_factor
     if is_one_of(given, ("auto",)):
         return str(given)
-    factor = _number(given)
+    factor = as_float(given)
     wanted = "'auto' or a finite number of at least 1"
     check(compressor, "mu_factor", 1 <= factor < math.inf, wanted)
     return factor
 
 
 def _tol(compressor: Any) -> float:
-    tol = _number(compressor.tol)
+    tol = as_float(compressor.tol)
     check(compressor, "tol", tol >= 0, "at least 0")
     return tol
-
-
-def _number(value: Any) -> float:
-    """Return a real number as a float of Python, and NaN of anything else."""
-    if not is_real(value):
-        return math.nan
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
 
 
 def _check_kinds(compressor: Any) -> None:

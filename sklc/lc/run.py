@@ -1,5 +1,6 @@
 """One run of the LC algorithm: it drives the loop, from a first state to the last."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -72,7 +73,7 @@ class Run:
     state: State | None = None
 
     termination: str = field(init=False, default="failed")
-    constant_loss: float = field(init=False, default=float("inf"))
+    constant_loss: float = field(init=False, default=math.inf)
     diverged: str = field(init=False, default="")
 
     def execute(self) -> State:
@@ -127,7 +128,8 @@ class Run:
             state = record.next(state, iterate, dual_residual(iterate, before))
             self.state = state
             end = self._told(state)
-        self.constant_loss = self.learner.constant_loss()
+        constant = self.learner.constant_loss()
+        self.constant_loss = math.inf if constant is None else constant
         if self.finetune_epochs:
             self.state = state = self._finetuned(record, state)
         self.termination = end

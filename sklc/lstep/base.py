@@ -116,9 +116,9 @@ class Learner(ABC):
         """Return the buffers that the model needs to predict, by name."""
         return {}
 
-    def constant_loss(self) -> float:
-        """Return the loss of the best constant prediction; infinite if not known."""
-        return float("inf")
+    def constant_loss(self) -> float | None:
+        """Return the least mean loss of a constant prediction; None if not known."""
+        return None
 
     def layers(self) -> dict[str, LayerInfo]:
         """Return what is known of the layers of the weights."""

@@ -13,13 +13,12 @@ from skorch import (
 from skorch.dataset import unpack_data
 from torch import Tensor, nn
 
-_INFINITE = float("inf")
 _KINDS = NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor
 #: Losses of skorch, which ask the criterion.
 _LOSSES = {kind.get_loss for kind in _KINDS}
 
 
-def constant_loss(net: NeuralNet, batches: Iterable[Any]) -> float:
+def constant_loss(net: NeuralNet, batches: Iterable[Any]) -> float | None:
     """Return the mean loss of the best constant prediction.
 
     Parameters
@@ -31,15 +30,15 @@ def constant_loss(net: NeuralNet, batches: Iterable[Any]) -> float:
 
     Returns
     -------
-    float
-        Infinite if it is not known: it is for cross entropies without weights and mean
+    float or None
+        None if it is not known: it is for cross entropies without weights and mean
         squared errors.
     """
     if type(net).get_loss not in _LOSSES or not _is_plain(net.criterion_):
-        return _INFINITE
+        return None
     targets = [unpack_data(batch)[1] for batch in batches]
     if not all(isinstance(target, Tensor) for target in targets):
-        return _INFINITE
+        return None
     y = torch.cat(targets)
     if isinstance(net.criterion_, nn.MSELoss):
         return float((y.double() - y.double().mean(0)).square().mean())
@@ -48,7 +47,7 @@ def constant_loss(net: NeuralNet, batches: Iterable[Any]) -> float:
         entropy = torch.special.entr(share) + torch.special.entr(1 - share)
         return float(entropy.mean())
     if y.is_floating_point() or y.ndim > 1:  # shares of classes
-        return _INFINITE
+        return None
     shares = y.unique(return_counts=True)[1].double() / len(y)
     return float(torch.special.entr(shares).sum())
 

@@ -285,7 +285,7 @@ class NetLearner(Learner):
         named = self._module.named_buffers()
         return {n: b.detach() for n, b in named if b.is_floating_point()}
 
-    def constant_loss(self) -> float:
+    def constant_loss(self) -> float | None:
         return constant_loss(self.estimator, self._loss_batches)
 
     def state_dict(self) -> dict[str, Any]:
