@@ -12,12 +12,20 @@ class DivergenceError(ArithmeticError):
     """
 
 
-def warn(message: str) -> None:
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used: its file is damaged, in use, or of another run."""
+
+
+class UselessResultWarning(UserWarning):
+    """A fit ended with a result that is of little use, and says why and what to do."""
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn of the line, outside of sklc and scikit-learn, that led here."""
     frame, level = sys._getframe(1), 2
     while frame.f_back and _package(frame.f_globals) in ("sklc", "sklearn"):
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, UserWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)
 
 
 def _package(names: dict[str, object]) -> str:

@@ -44,7 +44,7 @@ def compression_ratio(estimator: Any, X: Any = None, y: Any = None) -> float:
     >>> search.fit(X, y).best_params_
     {'scheme__kappa': 4}
     """
-    return _compressor(estimator).compression_ratio_
+    return float(_compressor(estimator).compression_ratio_)
 
 
 def nbits(estimator: Any, X: Any = None, y: Any = None) -> int:
@@ -52,7 +52,7 @@ def nbits(estimator: Any, X: Any = None, y: Any = None) -> int:
 
     See :func:`compression_ratio` for the parameters.
     """
-    return _compressor(estimator).nbits_
+    return int(_compressor(estimator).nbits_)
 
 
 def _compressor(estimator: Any) -> LCCompressor:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch._dynamo  # which optimizers import
 from nets import classifier, data
+from sklearn.base import clone
 from skorch.callbacks import Callback, EpochScoring
 from skorch.dataset import ValidSplit
 from torch import nn
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from sklc import LCCompressor
 from sklc.codes import pack
-from sklc.lc import checkpoint
+from sklc.lc.files import File
 from sklc.lstep import NetLStep
 from sklc.schemes import AdaptiveQuantization, Additive, ConstraintL0Pruning, LowRank
 
@@ -90,7 +91,7 @@ def compressor(kind="quick", path=None, **options):
         "checkpoint": path,
     }
     net = classifier(module=Net, iterator_train__shuffle=True, **NETS[kind])
-    return LCCompressor(net, SCHEMES[kind], **{**settings, **options})
+    return LCCompressor(net, clone(SCHEMES[kind]), **{**settings, **options})
 
 
 def contents(lc):
@@ -128,10 +129,10 @@ def run(kind, path, result, when=(None, 0)):
     """Fit in this process, which dies at some point, and leave the result in a file."""
     global point
     point = when
-    replace, fsync = checkpoint._replace, os.fsync
+    write, fsync = File.write, os.fsync
 
-    def watched_replace(*args):
-        replace(*args)
+    def watched_write(*args):
+        write(*args)
         happens("saved")
 
     def watched_fsync(number):
@@ -140,7 +141,7 @@ def run(kind, path, result, when=(None, 0)):
         happens("half written", lambda: os.ftruncate(number, half))
         happens("written")
 
-    checkpoint._replace, os.fsync = watched_replace, watched_fsync
+    File.write, os.fsync = watched_write, watched_fsync
     # numbers that are not those of another process
     torch.manual_seed(os.getpid())
     np.random.seed(7)

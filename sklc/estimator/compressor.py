@@ -1,8 +1,7 @@
 """LCCompressor: the learning-compression algorithm as a scikit-learn estimator."""
 
-import copy
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -13,36 +12,24 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import process_routing
 
-from sklc.codes import nbits
-from sklc.estimator.callbacks import CallbackSupportMixin, Steps, with_callbacks
+from sklc.estimator.callbacks import (
+    CallbackSupportMixin,
+    callbacks_of,
+    with_callbacks,
+)
 from sklc.estimator.coefficients import CoefficientsMixin
 from sklc.estimator.delegation import l_step_of
-from sklc.estimator.fingerprint import describe, digest
-from sklc.estimator.parameters import check_parameters
+from sklc.estimator.identity import Identity
+from sklc.estimator.parameters import check_scheme, checked
 from sklc.estimator.portable import PortableMixin
 from sklc.estimator.prediction import PredictionMixin
-from sklc.estimator.reference import train_reference
+from sklc.estimator.reference import cached_training
+from sklc.estimator.results import as_if_ended, fitted, forget, put_back_if_it_fails
 from sklc.lc.checkpoint import Checkpoint
+from sklc.lc.progress import displays
 from sklc.lc.run import Run
 from sklc.lstep import Learner, LStep, rng
 from sklc.schemes import Scheme
-
-#: Parameters that may change when a run goes on from its checkpoint.
-_FREE = ("max_iter", "tol", "finetune_epochs", "verbose", "checkpoint", "memory")
-#: What a fit sets when it ends.
-_RESULTS = (
-    "estimator_",
-    "theta_",
-    "history_",
-    "reference_loss_",
-    "best_step_",
-    "n_iter_",
-    "termination_condition_",
-    "nbits_",
-    "compression_ratio_",
-    "n_features_in_",
-    "feature_names_in_",
-)
 
 
 class LCCompressor(
@@ -88,35 +75,40 @@ class LCCompressor(
     max_iter : int, default=40
         Number of LC steps, at most; 0 is direct compression.
     tol : float, default=1e-4
-        Stop when ``||w - Δ(Θ)|| <= tol * ||w||``, after one step at least.
+        Stop when ``||w - Δ(Θ)|| <= tol * ||w||`` and the iterate stands still by the
+        same measure (see :func:`sklc.lc.stationarity.dual_residual`), after one step
+        at least.
     keep : {"best", "last"}, default="best"
         Which iterate to keep: the one with the lowest mean training loss of Δ(Θ) plus
         cost(Θ) (fewer bits where that ties), direct compression included; or the last.
+        With it comes all that the model had then: what is not compressed, buffers, the
+        history of a net.
     multipliers : bool, default=True
         Whether to estimate Lagrange multipliers (augmented Lagrangian), or to use the
         quadratic penalty alone.
     finetune_epochs : int, default=0
         Afterwards, train the degrees of freedom of Θ (codebooks, scales, non-zeros,
         factors) and all that is not compressed for so many epochs, with the structure
-        of Θ fixed. The result is kept if it is better. With ``max_iter=0`` this is
-        direct compression and fine-tuning.
+        of Θ fixed. The result is kept if it is better, and no constant. With
+        ``max_iter=0`` this is direct compression and fine-tuning.
     checkpoint : str, path or None, default=None
         A file to hold the state after every LC step. If it exists, :meth:`fit` goes on
         from there, as if it had never stopped (on a CPU, bit for bit); the data and the
         call must be the same, but for `max_iter`, `tol`, `finetune_epochs`, `memory`
-        and `verbose` (to do more steps than planned, fix the epochs of each). Every run
-        needs a path of its own. Fine-tuning is not saved, but done again.
+        and `verbose` (to do more steps than planned, fix the epochs of each). That
+        includes the code of your classes and functions, and of those that these name;
+        of Datasets of your own, the content is beyond what is checked. Every run needs
+        a path of its own. Fine-tuning is not saved, but done again.
     memory : str, joblib.Memory or None, default=None
         A folder to cache trained references in: a search over schemes trains each
-        fold's reference once. The key is the configuration of the estimator, the source
-        of its classes and functions (not of what they call), the data, `random_state`
-        and the versions of the packages (with `random_state` None, the first training
-        there was serves all). Datasets are not cached.
+        fold's reference once. What it depends on must be the same, as for `checkpoint`,
+        and so must the versions of the packages (with `random_state` None, the first
+        training there was serves all). With Datasets of your own nothing is cached.
     verbose : int, default=0
-        1 shows a progress bar (by rich or tqdm; lines, if neither is installed), 2 a
-        line for every LC step.
+        1 shows a progress bar, 2 a line for every LC step.
     random_state : int, RandomState or None, default=None
-        Seeds torch during :meth:`fit`; the global generators are left as they were.
+        Seeds torch during :meth:`fit`, if training draws random numbers; the global
+        generators are left as they were.
 
     Attributes
     ----------
@@ -126,8 +118,10 @@ class LCCompressor(
         The compressed weights Θ, by parameter name.
     history_ : list of dict
         For every step, from direct compression (step 0) on: ``step``, ``mu``, ``gap``
-        (``||w - Δ(Θ)|| / ||w||``), ``loss`` and ``cost`` of Δ(Θ), ``nbits`` of Θ and
-        ``seconds`` since the start. Fine-tuning adds one more, with infinite ``mu``.
+        (``||w - Δ(Θ)|| / ||w||``), ``loss`` and ``cost`` of Δ(Θ), ``nbits`` of Θ, the
+        ``compression_ratio`` of the model, ``layers`` (by the name of a compressed
+        weight: its ``nbits``, ``cost``, and ``rank`` where it has one) and ``seconds``
+        since the start. Fine-tuning adds one more, with infinite ``mu``.
     reference_loss_ : float
         Mean training loss of the uncompressed model.
     n_iter_ : int
@@ -138,11 +132,15 @@ class LCCompressor(
         Why the loop ended: "converged", "max_iter", "callback" (one of scikit-learn's
         stopped it), "interrupted" (by the keyboard), "diverged" or "failed"
         (:meth:`fit` raised an error; what is fitted is the best of the steps before).
+    sizes_ : dict of str to int
+        Size of the compressed model in bits, before entropy coding, row by row: each
+        compressed weight (what several share counts for the first), each parameter
+        that is not compressed, and each buffer that the model needs to predict.
     nbits_ : int
-        Size of the compressed model: Θ and the parameters that are not compressed,
-        in bits, before entropy coding.
+        The sum of these rows.
     compression_ratio_ : float
-        Bits of all parameters before, over bits after.
+        Bits of all parameters and buffers before, over bits after; infinite if nothing
+        is left.
     classes_ : ndarray of shape (n_classes,)
         Of a classifier.
     n_features_in_ : int
@@ -229,130 +227,104 @@ class LCCompressor(
         Raises
         ------
         ValueError, TypeError
-            If a parameter or the data are invalid, before any training.
+            If a parameter or the data are invalid, before any training; an earlier fit
+            is as it was then.
+        CheckpointError
+            If the file cannot be used, is damaged, in use, or of another run.
         DivergenceError
             If training left the finite numbers. The best of the steps before, if there
             was one, is fitted then; so it is after an interrupt, which only warns (a
             search goes on with the next candidate).
+
+        Warns
+        -----
+        UselessResultWarning
+            If the result is of little use: hardly smaller, far from what was trained
+            (an open gap), no better than a constant or than direct compression.
         """
-        check_parameters(self)
-        if get_config()["enable_metadata_routing"]:
-            routed = process_routing(self, "fit", **fit_params)
-            fit_params = dict(routed["estimator"]["fit"])
-        fit_params = {k: v for k, v in fit_params.items() if v is not None}
+        options = checked(self)
+        fit_params = self._routed(fit_params)
         l_step = l_step_of(self)
         trained = l_step.is_trained(self.estimator)
-        with self._seeded(l_step):
-            learner = l_step.start(
-                self.estimator, X, y, n_steps=self.max_iter, **fit_params
-            )
-            self._check_scheme(learner, trained)
-            self._forget()
-            run = self._new_run(learner, X, y)
-            if self.memory is not None and not trained:
-                run.train_reference = partial(
-                    train_reference,
-                    learner,
-                    self.memory,
-                    self.estimator,
-                    self.random_state,
-                    X,
-                    y,
-                    fit_params,
+        with self._seeded(l_step), ExitStack() as held:
+            with put_back_if_it_fails(self):
+                forget(self)
+                learner = l_step.start(
+                    self.estimator, X, y, n_steps=options.max_iter, **fit_params
                 )
-            as_if_done = partial(self._as_if_done, learner, run)
-            steps = Steps(self, X, y, fit_params, self.max_iter, as_if_done)
-            run.done = steps.done
+                check_scheme(self.scheme, learner)
+                identity = self._identity(learner, X, y, fit_params, trained)
+                checkpoints = self._checkpoints(identity, held)
+                train_reference = self._training(learner, identity, trained)
+            as_if = partial(as_if_ended, learner)
+            n_steps = options.max_iter
+            run = Run(
+                learner,
+                self.scheme,
+                **vars(options),
+                observers=[
+                    *checkpoints,
+                    *callbacks_of(self, X, y, fit_params, n_steps, as_if),
+                    *displays(int(self.verbose), n_steps),
+                ],
+                train_reference=train_reference,
+                state=checkpoints[0].state if checkpoints else None,
+            )
             try:
                 run.execute()
             finally:
-                if run.record.history:
-                    self._finish(learner, run)
-        run.record.warn_if_useless(self.reference_loss_)
+                self._finish(learner, run)
+        run.warn_if_useless()
         return self
 
-    def _forget(self) -> None:
-        """Drop the results of an earlier fit, lest they mix with those of this one."""
-        for name in _RESULTS:
-            self.__dict__.pop(name, None)
+    def _routed(self, fit_params: dict[str, Any]) -> dict[str, Any]:
+        """Return the metadata of a fit that are for the estimator."""
+        if get_config()["enable_metadata_routing"]:
+            routed = process_routing(self, "fit", **fit_params)
+            fit_params = dict(routed["estimator"]["fit"])
+        return {name: v for name, v in fit_params.items() if v is not None}
 
     def _seeded(self, l_step: LStep) -> AbstractContextManager[None]:
-        if self.random_state is None or not l_step.draws:
+        """Seed the generators of the process, if training draws from them."""
+        if self.random_state is None:
             return nullcontext()
         random = check_random_state(self.random_state)
+        if not l_step.draws:
+            return nullcontext()
         return rng.seeded(random.randint(np.iinfo(np.int32).max))
 
-    def _check_scheme(self, learner: Learner, trained: bool) -> None:
-        """Raise the errors that the scheme has for the weights, before any training."""
-        weights = learner.weights()
-        names = self.scheme.covers(weights)
-        if not names:
-            msg = (
-                "The scheme covers no parameter: the model has none of two or more "
-                f"dimensions, only {list(weights)}; select some by name with Mixed."
-            )
-            raise ValueError(msg)
-        if not trained:  # trained weights are compressed at once anyway
-            own = {name: weights[name] for name in names}
-            self.scheme.compress(own, 1.0, layers=learner.layers())
+    def _identity(
+        self, learner: Learner, X: Any, y: Any, fit_params: Any, trained: bool
+    ) -> Identity | None:
+        if self.checkpoint is None and (self.memory is None or trained):
+            return None  # nobody asks
+        return Identity.of(self, learner, X, y, fit_params, trained=trained)
 
-    def _new_run(self, learner: Learner, X: Any, y: Any) -> Run:
-        checkpoint = None
-        if self.checkpoint is not None:
-            identity = describe(self.get_params(deep=False))
-            for name in _FREE:
-                del identity[name]
-            if l_step_of(self).is_trained(self.estimator):
-                identity["weights"] = digest(dict(learner.weights()))
-            identity["data"] = digest([X, y])
-            checkpoint = Checkpoint(self.checkpoint, identity)
-        mu_init = self.mu_init
-        if isinstance(mu_init, np.ndarray):
-            mu_init = mu_init.tolist()
-        return Run(
+    def _checkpoints(
+        self, identity: Identity | None, held: ExitStack
+    ) -> list[Checkpoint]:
+        if self.checkpoint is None or identity is None:
+            return []
+        found = Checkpoint(self.checkpoint, identity.run, identity.unseen)
+        held.callback(found.close)
+        return [found]
+
+    def _training(
+        self, learner: Learner, identity: Identity | None, trained: bool
+    ) -> Callable[[], None]:
+        if self.memory is None or identity is None or trained:
+            return learner.train_reference
+        return cached_training(
             learner,
-            self.scheme,
-            mu_init=mu_init,
-            mu_factor=self.mu_factor,
-            max_iter=self.max_iter,
-            tol=self.tol,
-            keep=self.keep,
-            multipliers=self.multipliers,
-            finetune_epochs=self.finetune_epochs,
-            checkpoint=checkpoint,
-            verbose=self.verbose,
+            self.memory,
+            identity.reference,
+            identity.unseen,
+            generators=self.random_state is not None,
         )
 
-    def _fitted(self, learner: Learner, run: Run) -> dict[str, Any]:
-        """Return the fitted attributes, the learner being at the iterate kept."""
-        kept = run.record.kept
-        size = nbits(kept.theta)
-        found = {
-            "estimator_": learner.estimator,
-            "theta_": kept.theta,
-            "history_": run.record.history,
-            "reference_loss_": run.reference_loss,
-            "best_step_": kept.step,
-            "n_iter_": run.n_iter,
-            "termination_condition_": run.termination,
-            "nbits_": run.size(size),
-            "compression_ratio_": run.ratio(size),
-        }
-        found["_translation"] = learner.translation
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(learner.estimator, name):
-                found[name] = getattr(learner.estimator, name)
-        return found | learner.translation.features
-
-    def _as_if_done(self, learner: Learner, run: Run) -> dict[str, Any]:
-        """Return the fitted attributes as if the run had ended at this step."""
-        state = learner.state_dict()
-        learner.load_state_dict(run.record.kept.snapshot, generators=False)
-        found = copy.deepcopy(self._fitted(learner, run))
-        learner.load_state_dict(state)
-        return found
-
     def _finish(self, learner: Learner, run: Run) -> None:
-        learner.load_state_dict(run.record.kept.snapshot, generators=False)
-        for name, value in self._fitted(learner, run).items():
-            setattr(self, name, value)
+        if run.state is None:
+            forget(self)
+        else:
+            for name, value in fitted(learner, run.state, run.termination).items():
+                setattr(self, name, value)

@@ -1,5 +1,7 @@
 """What the parameters of LCCompressor may be."""
 
+import math
+from dataclasses import dataclass
 from numbers import Integral
 from os import PathLike
 from typing import Any
@@ -7,48 +9,115 @@ from typing import Any
 import numpy as np
 
 from sklc.checks import (
+    as_float,
     check,
     check_bool,
     check_int,
     check_option,
     is_one_of,
-    is_positive,
-    is_real,
 )
-from sklc.lstep import LStep
+from sklc.lstep import Learner, LStep
 from sklc.schemes import Scheme
 
 
-def check_parameters(compressor: Any) -> None:
-    """Raise a ValueError or TypeError if a parameter of an LCCompressor is invalid."""
+@dataclass(frozen=True)
+class Options:
+    """The parameters of an algorithm's run, as numbers of Python.
+
+    Attributes
+    ----------
+    mu_init : float, "auto" or tuple of float
+    mu_factor : float or "auto"
+    max_iter : int
+    tol : float
+    keep : {"best", "last"}
+    multipliers : bool
+    finetune_epochs : int
+    """
+
+    mu_init: float | str | tuple[float, ...]
+    mu_factor: float | str
+    max_iter: int
+    tol: float
+    keep: str
+    multipliers: bool
+    finetune_epochs: int
+
+
+def checked(compressor: Any) -> Options:
+    """Return the options of an LCCompressor.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a parameter is invalid.
+    """
     _check_kinds(compressor)
     compressor.scheme.validate()
-    mu_init, mu_factor, tol = compressor.mu_init, compressor.mu_factor, compressor.tol
-    listed = isinstance(mu_init, list | tuple) or (
-        isinstance(mu_init, np.ndarray) and mu_init.ndim == 1
-    )
-    check(
-        compressor,
-        "mu_init",
-        is_one_of(mu_init, ("auto",))
-        or is_positive(mu_init)
-        or (listed and len(mu_init) > 0 and all(map(is_positive, mu_init))),
-        "'auto', a finite number above 0, or a list of such numbers",
-    )
-    check(
-        compressor,
-        "mu_factor",
-        is_one_of(mu_factor, ("auto",)) or (is_positive(mu_factor) and mu_factor >= 1),
-        "'auto' or a finite number of at least 1",
-    )
-    check(compressor, "tol", is_real(tol) and tol >= 0, "at least 0")
-    check_int(compressor, "max_iter", 0)
-    check_option(compressor, "keep", ("best", "last"))
-    check_bool(compressor, "multipliers")
-    check_int(compressor, "finetune_epochs", 0)
     verbose = compressor.verbose
     good = isinstance(verbose, Integral) and int(verbose) >= 0
     check(compressor, "verbose", good, "0, 1 or 2")
+    return Options(
+        mu_init=_mu_init(compressor),
+        mu_factor=_mu_factor(compressor),
+        max_iter=check_int(compressor, "max_iter", 0),
+        tol=_tol(compressor),
+        keep=check_option(compressor, "keep", ("best", "last")),
+        multipliers=check_bool(compressor, "multipliers"),
+        finetune_epochs=check_int(compressor, "finetune_epochs", 0),
+    )
+
+
+def check_scheme(scheme: Scheme, learner: Learner) -> None:
+    """Raise the errors that a scheme has for the weights, without compressing them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it cannot compress them, or there is nothing that it compresses.
+    """
+    weights = learner.weights()
+    names = scheme.covers(weights)
+    if not names:
+        msg = (
+            "The scheme covers no parameter: the model has none of two or more "
+            f"dimensions, only {list(weights)}; select some by name with Mixed."
+        )
+        raise ValueError(msg)
+    scheme.check({name: weights[name] for name in names}, learner.layers())
+
+
+def _mu_init(compressor: Any) -> float | str | tuple[float, ...]:
+    given = compressor.mu_init
+    if is_one_of(given, ("auto",)):
+        return str(given)
+    listed = isinstance(given, list | tuple) or (
+        isinstance(given, np.ndarray) and given.ndim == 1
+    )
+    mus = tuple(map(as_float, given if listed else [given]))
+    check(
+        compressor,
+        "mu_init",
+        len(mus) > 0 and all(0 < mu < math.inf for mu in mus),
+        "'auto', a finite number above 0, or a list of such numbers",
+    )
+    return mus if listed else mus[0]
+
+
+def _mu_factor(compressor: Any) -> float | str:
+    given = compressor.mu_factor
+    if is_one_of(given, ("auto",)):
+        return str(given)
+    factor = as_float(given)
+    wanted = "'auto' or a finite number of at least 1"
+    check(compressor, "mu_factor", 1 <= factor < math.inf, wanted)
+    return factor
+
+
+def _tol(compressor: Any) -> float:
+    tol = as_float(compressor.tol)
+    check(compressor, "tol", tol >= 0, "at least 0")
+    return tol
 
 
 def _check_kinds(compressor: Any) -> None:

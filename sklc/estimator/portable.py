@@ -1,7 +1,7 @@
 """Pickles of what was trained on a GPU, for machines that have none."""
 
 import io
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -10,7 +10,7 @@ class PortableMixin:
     """An estimator that is pickled with its tensors wherever they can be put then."""
 
     def __getstate__(self) -> dict[str, Any]:
-        state: Any = super().__getstate__()
+        state: dict[str, Any] = cast(Any, super().__getstate__())
         if not torch.accelerator.is_available():
             return state
         file = io.BytesIO()

@@ -142,7 +142,8 @@ def learning_compression(
     start : Iterate
         Such as :func:`direct_compression` returns, or a later one.
     next_mu : callable
-        The penalty parameter of the next step, as a function of the last iterate.
+        The penalty parameter of the next step, as a function of the last iterate; it is
+        called when that step is asked for.
     multipliers : bool, default=True
         Whether to estimate Lagrange multipliers (the augmented Lagrangian); without
         them λ stays as it is (the quadratic penalty method, if that is zero).
@@ -161,9 +162,9 @@ def learning_compression(
     layout = Layout.of({name: weights[name] for name in start.theta})
     step, theta, lam = start.step, start.theta, start.multipliers
     delta = layout.flatten(decompress(theta))
-    mu = next_mu(start)
+    iterate = start
     while True:
-        step += 1
+        step, mu = step + 1, next_mu(iterate)
         learner.learn(layout.split(delta + lam / mu), mu, step)
         w = layout.flatten(learner.weights())
         theta = scheme.compress(layout.split(w - lam / mu), mu, theta, layers)
@@ -172,7 +173,6 @@ def learning_compression(
             lam = lam - mu * (w - delta)
         iterate = Iterate(step, mu, w, lam, theta, _relative(w - delta, w))
         yield iterate
-        mu = next_mu(iterate)
 
 
 def _relative(difference: Tensor, reference: Tensor) -> float:

@@ -1,140 +1,139 @@
-"""The history of a run of the LC algorithm, and the iterate that becomes its result."""
+"""What iterates are worth: their history, and the one that becomes the result."""
 
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from sklc.codes import Code, decompress, nbits
-from sklc.exceptions import warn
+from sklc.codes import Code, decompress
 from sklc.lc.loop import Iterate, Layout
+from sklc.lc.sizes import Sizes, facts_by_weight
+from sklc.lc.state import Kept, State, no_better, objective
 from sklc.lstep.base import Learner
 from sklc.schemes.base import Scheme
 
 
-@dataclass(frozen=True, eq=False)
-class Kept:
-    """An iterate that may become the result.
-
-    Attributes
-    ----------
-    step : int
-    objective : tuple of float and int
-        Loss plus cost, and bits: the lower, the better.
-    theta : dict of str to Code
-    snapshot : dict
-        All of the model, Δ(Θ) in it.
-    """
-
-    step: int
-    objective: tuple[float, int]
-    theta: dict[str, Code]
-    snapshot: dict[str, Any]
-
-
 class Record:
-    """The history of the iterates, and the one to keep.
+    """Measures iterates and decides which to keep.
 
     Parameters
     ----------
-    scheme : Scheme
     learner : Learner
+    scheme : Scheme
     keep : {"best", "last"}
+    seconds : float, default=0.0
+        How long the run has taken already, in an earlier process.
+
+    Attributes
+    ----------
+    sizes : Sizes
     """
 
-    kept: Kept
-
-    def __init__(self, scheme: Scheme, learner: Learner, keep: str) -> None:
-        self.scheme, self.learner, self.keep = scheme, learner, keep
+    def __init__(
+        self, learner: Learner, scheme: Scheme, keep: str, seconds: float = 0.0
+    ) -> None:
+        self.learner, self.scheme, self.keep = learner, scheme, keep
         self.layers = learner.layers()
-        self.start = time.perf_counter()
-        self.history: list[dict[str, Any]] = []
+        self.sizes = Sizes.of(learner, scheme.covers(learner.weights()))
+        self._start = time.perf_counter() - seconds
 
-    def add(self, iterate: Iterate) -> None:
-        """Measure Δ(Θ) in place of the weights, and keep it if it should be kept."""
-        learner = self.learner
-        state = learner.state_dict()
-        weights = learner.weights()
-        layout = Layout.of({name: weights[name] for name in iterate.theta})
-        learner.substitute(decompress(iterate.theta))
-        found = self._measure(
-            iterate.step,
-            iterate.mu,
-            iterate.gap,
-            iterate.theta,
-            layout.split(iterate.weights),
+    def first(self, iterate: Iterate, mu_factor: float, reference_loss: float) -> State:
+        """Return the state at step 0, the learner being at its weights."""
+        entry, kept, learner = self._measured(iterate)
+        return State(
+            iterate=iterate,
+            residual=math.inf,
+            history=[entry],
+            kept=kept,
+            mu_init=iterate.mu,
+            mu_factor=mu_factor,
+            reference_loss=reference_loss,
+            learner=learner,
         )
-        first = iterate.step == 0
-        if first or self.keep == "last" or found.objective < self.kept.objective:
-            self.kept = found
-        learner.load_state_dict(state)
 
-    def add_finetuned(self, theta: dict[str, Code]) -> None:
-        """Measure a fine-tuned Θ, which the model holds, and keep it if it is better.
+    def next(self, state: State, iterate: Iterate, residual: float) -> State:
+        """Return the state at the step after, the learner being at its weights."""
+        entry, found, learner = self._measured(iterate)
+        better = objective(entry) < objective(state.kept_entry)
+        return replace(
+            state,
+            iterate=iterate,
+            residual=residual,
+            history=[*state.history, entry],
+            kept=found if better or self.keep == "last" else state.kept,
+            learner=learner,
+        )
+
+    def finetuned(self, state: State, theta: dict[str, Code], constant: float) -> State:
+        """Return the state after fine-tuning, the learner being where that ended.
 
         It stands at the end of the history as if `mu` had become infinite.
+
+        Parameters
+        ----------
+        state : State
+        theta : dict of str to Code
+            As it was trained.
+        constant : float
+            The loss of the best constant prediction: a model that is no better is dead.
         """
         weights = decompress(theta)
         self.learner.substitute(weights)
-        step = self.history[-1]["step"] + 1
-        found = self._measure(step, math.inf, 0.0, theta, weights)
-        if found.objective < self.kept.objective:
-            self.kept = found
+        step = state.entry["step"] + 1
+        entry = self._entry(step, math.inf, 0.0, theta, weights)
+        kept, alive = state.kept, not no_better(entry["loss"], constant)
+        if alive and objective(entry) < objective(state.kept_entry):
+            kept = Kept(step, theta, self.learner.state_dict())
+        return replace(state, history=[*state.history, entry], kept=kept)
 
-    def go_on(self, history: list[dict[str, Any]]) -> None:
-        """Go on from the history of an earlier process."""
-        self.history = history
-        self.start = time.perf_counter() - history[-1]["seconds"]
+    def _measured(
+        self, iterate: Iterate
+    ) -> tuple[dict[str, Any], Kept, dict[str, Any]]:
+        """Measure Δ(Θ) in place of the weights, which come back.
 
-    def _measure(
+        Returns
+        -------
+        entry : dict
+            Of the history.
+        kept : Kept
+            In case that the iterate is kept.
+        learner : dict
+            The state of the learner, at the weights of the iterate.
+        """
+        learner, theta = self.learner, iterate.theta
+        state = learner.state_dict()
+        weights = learner.weights()
+        layout = Layout.of({name: weights[name] for name in theta})
+        split = layout.split(iterate.weights)
+        learner.substitute(decompress(theta))
+        entry = self._entry(iterate.step, iterate.mu, iterate.gap, theta, split)
+        kept = Kept(iterate.step, theta, learner.state_dict())
+        learner.load_state_dict(state)
+        return entry, kept, state
+
+    def _entry(
         self,
         step: int,
         mu: float,
         gap: float,
         theta: dict[str, Code],
         weights: Mapping[str, Tensor],
-    ) -> Kept:
-        """Extend the history by what the model, which holds Δ(Θ), is worth."""
-        loss = self.learner.loss()
-        cost = self.scheme.cost(theta, weights, self.layers)
-        size = nbits(theta)
-        objective = loss + cost
-        if math.isnan(objective):
-            objective = math.inf
-        measured = Kept(step, (objective, size), theta, self.learner.state_dict())
-        self.history.append(
-            {
-                "step": step,
-                "mu": mu,
-                "gap": gap,
-                "loss": loss,
-                "cost": cost,
-                "nbits": size,
-                "seconds": time.perf_counter() - self.start,
-            }
-        )
-        return measured
-
-    def warn_if_useless(self, reference: float) -> None:
-        """Warn if nothing improved on direct compression."""
-        direct, *steps = [entry["loss"] + entry["cost"] for entry in self.history]
-        kept = self.kept.objective[0]
-        if not steps or direct <= reference or kept < direct:
-            return
-        what, advice = (
-            ("Fine-tuning", "Train longer (finetune_epochs), or")
-            if math.isinf(self.history[1]["mu"])
-            else (
-                "The LC steps",
-                "Train longer in each (epochs), begin with a smaller mu_init, or",
-            )
-        )
-        msg = (
-            f"{what} did not improve on direct compression: loss + cost is {kept:.4g} "
-            f"at the step kept and {direct:.4g} without any. {advice} check the "
-            "learning rate."
-        )
-        warn(msg)
+    ) -> dict[str, Any]:
+        """Return what the model, which holds Δ(Θ), is worth."""
+        loss = float(self.learner.loss())
+        layers = facts_by_weight(theta, self.scheme, weights, self.layers)
+        size = sum(facts["nbits"] for facts in layers.values())
+        return {
+            "step": step,
+            "mu": mu,
+            "gap": gap,
+            "loss": loss,
+            "cost": float(self.scheme.cost(theta, weights, self.layers)),
+            "nbits": size,
+            "compression_ratio": self.sizes.ratio(size),
+            "layers": layers,
+            "seconds": time.perf_counter() - self._start,
+        }

@@ -1,18 +1,32 @@
-"""One run of the LC algorithm: who consumes its iterates, and when they end."""
+"""One run of the LC algorithm: it drives the loop, from a first state to the last."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import chain
 
 from torch import Tensor
 
-from sklc.exceptions import DivergenceError, warn
-from sklc.lc.checkpoint import Checkpoint
+from sklc.exceptions import (
+    CheckpointError,
+    DivergenceError,
+    UselessResultWarning,
+    warn,
+)
 from sklc.lc.loop import Iterate, direct_compression, learning_compression
-from sklc.lc.progress import Progress
+from sklc.lc.observers import Observer
 from sklc.lc.record import Record
-from sklc.lc.schedule import GROWTH, automatic_mu, exponential, growth_factor, listed
+from sklc.lc.schedule import (
+    GROWTH,
+    Schedule,
+    automatic_mu,
+    exponential,
+    growth_factor,
+    listed,
+)
+from sklc.lc.state import State
 from sklc.lc.stationarity import dual_residual
+from sklc.lc.verdict import Verdict
 from sklc.lstep.base import Learner
 from sklc.schemes.base import Scheme
 
@@ -21,19 +35,28 @@ from sklc.schemes.base import Scheme
 class Run:
     """A run of the LC algorithm on a learner.
 
-    The parameters are those of :class:`~sklc.LCCompressor`, but for two functions:
-    `done` is called after every step with whether it is the last, and says whether to
-    stop; `train_reference` is what trains the reference, if not the learner alone.
-    Whatever ends the run, an error too, `record` holds what it reached.
+    Most parameters are those of :class:`~sklc.LCCompressor`.
+
+    Parameters
+    ----------
+    observers : sequence of Observer
+        Who watches, in this order.
+    train_reference : callable or None
+        What trains the reference, if not the learner alone.
+    state : State or None
+        To go on from.
 
     Attributes
     ----------
-    record : Record
-    reference_loss : float
-    n_iter : int
-        LC steps done.
+    state : State or None
+        What the run has reached, whatever ended it, an error too; None before the
+        result of direct compression.
     termination : str
         Why it ended: converged, max_iter, callback, interrupted, diverged or failed.
+    constant_loss : float
+        The loss of the best constant prediction; infinite if that is not known.
+    diverged : str
+        What fine-tuning said if it diverged: then it is as if there was none.
     """
 
     learner: Learner
@@ -45,123 +68,178 @@ class Run:
     keep: str
     multipliers: bool
     finetune_epochs: int
-    checkpoint: Checkpoint | None
-    verbose: int
-    done: Callable[[bool], bool] | None = None
+    observers: Sequence[Observer] = ()
     train_reference: Callable[[], None] | None = None
+    state: State | None = None
 
-    record: Record = field(init=False)
-    reference_loss: float = field(init=False)
-    n_iter: int = field(init=False, default=0)
     termination: str = field(init=False, default="failed")
-    _before: Iterate | None = field(init=False, default=None)
+    constant_loss: float = field(init=False, default=math.inf)
+    diverged: str = field(init=False, default="")
 
-    def execute(self) -> None:
-        """Compress, until convergence or the last step, and fine-tune."""
-        self.record = Record(self.scheme, self.learner, self.keep)
-        progress = Progress(self.verbose, self.max_iter)
-        try:
-            end = self._iterate(progress)
-            if self.finetune_epochs:
-                self._finetune()
-            self.termination = end
-        except KeyboardInterrupt:
-            if not self.record.history:
+    def execute(self) -> State:
+        """Compress, until convergence or the last step, and fine-tune.
+
+        Returns
+        -------
+        State
+            The last one.
+
+        Raises
+        ------
+        DivergenceError
+            If an L step left the finite numbers.
+        KeyboardInterrupt
+            If there is no result yet; otherwise an interrupt ends the run.
+        """
+        with ExitStack() as watched:
+            for observer in self.observers:
+                watched.callback(observer.close)
+            try:
+                return self._run()
+            except KeyboardInterrupt:
+                if self.state is None:
+                    raise
+                self.termination = "interrupted"
+                msg = (
+                    f"Interrupted after {self.state.iterate.step} of {self.max_iter} "
+                    f"LC steps: the result is the iterate of step "
+                    f"{self.state.kept.step}."
+                )
+                warn(msg)
+                return self.state
+            except DivergenceError:
+                self.termination = "diverged"
                 raise
-            self.termination = "interrupted"
-            msg = (
-                f"Interrupted after {self.n_iter} of {self.max_iter} LC steps: the "
-                f"result is the iterate of step {self.record.kept.step}."
-            )
-            warn(msg)
-        except DivergenceError:
-            self.termination = "diverged"
-            raise
-        finally:
-            progress.close()
 
-    def _iterate(self, progress: Progress) -> str:
-        for iterate in self._iterates():
-            self.n_iter = iterate.step
-            entry = self.record.history[-1]
-            progress.tell(entry, self.ratio(entry["nbits"]))
-            end = self._end(iterate)
-            stopped = self.done is not None and self.done(bool(end))
-            if end or stopped:
-                return end or "callback"
-        raise AssertionError  # the iterates have no end
-
-    def _end(self, iterate: Iterate) -> str:
-        """Return why to end after an iterate, or nothing."""
-        before, self._before = self._before, iterate
-        if before and iterate.gap <= self.tol >= dual_residual(iterate, before):
-            return "converged"
-        return "max_iter" if iterate.step >= self.max_iter else ""
-
-    def _iterates(self) -> Iterator[Iterate]:
-        """Yield the iterates, recorded and saved, from the first or a saved one on."""
-        saved = self.checkpoint.load(self.record) if self.checkpoint else None
-        if saved:
-            first, mu, mu_factor, self.reference_loss = saved
-            yield first
-        else:
-            (self.train_reference or self.learner.train_reference)()
-            self.reference_loss = self.learner.loss()
-            first, mu_factor = self._direct()
-            mu = first.mu
-        following = learning_compression(
+    def _run(self) -> State:
+        record = self._record()
+        state = self._first(record) if self.state is None else self._resumed(self.state)
+        self.state = state
+        steps = learning_compression(
             self.learner,
             self.scheme,
-            first,
-            self._next_mu(mu, mu_factor),
+            state.iterate,
+            self._next_mu(),
             multipliers=self.multipliers,
         )
-        for iterate in chain([] if saved else [first], following):
-            self.record.add(iterate)
-            if self.checkpoint:
-                self.checkpoint.save(
-                    iterate, self.record, mu, mu_factor, self.reference_loss
-                )
-            yield iterate
+        end = self._told(state)
+        while not end:
+            before, iterate = state.iterate, next(steps)
+            state = record.next(state, iterate, dual_residual(iterate, before))
+            self.state = state
+            end = self._told(state)
+        constant = self.learner.constant_loss()
+        self.constant_loss = math.inf if constant is None else constant
+        if self.finetune_epochs:
+            self.state = state = self._finetuned(record, state)
+        self.termination = end
+        for observer in self.observers:
+            observer.on_end(state, end)
+        return state
+
+    def _record(self) -> Record:
+        seconds = self.state.entry["seconds"] if self.state else 0.0
+        return Record(self.learner, self.scheme, self.keep, seconds)
+
+    def _told(self, state: State) -> str:
+        """Tell the observers of a step; return why to end, or nothing."""
+        end = self._end(state)
+        stops = [observer.on_step(state, end) for observer in self.observers]
+        return end or ("callback" if any(stops) else "")
+
+    def _end(self, state: State) -> str:
+        step, gap = state.iterate.step, state.iterate.gap
+        if step and gap <= self.tol and state.residual <= self.tol:
+            return "converged"
+        return "max_iter" if step >= self.max_iter else ""
+
+    def _next_mu(self) -> Callable[[Iterate], float]:
+        """Return the schedule, which sees the whole state of the run."""
+        schedule: Schedule = exponential
+        if isinstance(self.mu_init, Sequence) and not isinstance(self.mu_init, str):
+            schedule = listed(self.mu_init)
+
+        def next_mu(iterate: Iterate) -> float:
+            assert self.state is not None
+            return schedule(self.state)
+
+        return next_mu
+
+    # ---- where it begins ----
+
+    def _first(self, record: Record) -> State:
+        """Return step 0: the reference, trained, and compressed."""
+        (self.train_reference or self.learner.train_reference)()
+        reference_loss = self.learner.loss()
+        iterate, mu_factor = self._direct()
+        return record.first(iterate, mu_factor, reference_loss)
 
     def _direct(self) -> tuple[Iterate, float]:
         """Return direct compression at the first pull, and the factor of its growth."""
-        if isinstance(self.mu_init, str):
+        given = self.mu_init
+        if isinstance(given, str):
             iterate, last = automatic_mu(self.learner, self.scheme)
-        elif isinstance(self.mu_init, Sequence):
-            first = float(self.mu_init[0])
-            return direct_compression(self.learner, self.scheme, first), 1.0
+        elif not isinstance(given, float):
+            return direct_compression(self.learner, self.scheme, given[0]), 1.0
         else:
-            iterate = direct_compression(self.learner, self.scheme, self.mu_init)
-            last = GROWTH * self.mu_init
+            iterate = direct_compression(self.learner, self.scheme, given)
+            last = GROWTH * given
         if isinstance(self.mu_factor, str):
             return iterate, growth_factor(iterate.mu, last, self.max_iter)
         return iterate, self.mu_factor
 
-    def _next_mu(self, first: float, mu_factor: float) -> Callable[[Iterate], float]:
-        if isinstance(self.mu_init, Sequence) and not isinstance(self.mu_init, str):
-            return listed(self.mu_init)
-        return exponential(first, mu_factor)
+    def _resumed(self, state: State) -> State:
+        """Bring the learner to a state, and the state to the learner's device."""
+        weights = self.learner.weights()
+        own = {name: weights[name] for name in self.scheme.covers(weights)}
+        try:
+            self.learner.load_state_dict(state.learner)
+            state = state.on(next(iter(own.values())).device)
+            _check_fits(state, own)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
+            msg = f"The state to go on from does not fit the model ({error!r})."
+            raise CheckpointError(msg) from error
+        return state
 
-    def _finetune(self) -> None:
-        kept = self.record.kept
-        self.learner.load_state_dict(kept.snapshot, generators=False)
+    # ---- how it ends ----
+
+    def _finetuned(self, record: Record, state: State) -> State:
+        """Train Θ of the iterate that is kept; keep what comes of it if it is good."""
+        self.learner.load_state_dict(state.kept.learner, generators=False)
         project = None if self.scheme.keeps_feasible else self.scheme.project
-        theta = self.learner.finetune(kept.theta, self.finetune_epochs, project)
-        self.record.add_finetuned(theta)
+        kept = state.kept.theta
+        try:
+            theta = self.learner.finetune(kept, self.finetune_epochs, project)
+        except DivergenceError as error:
+            self.diverged = str(error)
+            return state
+        return record.finetuned(state, theta, self.constant_loss)
 
-    def ratio(self, theta_bits: int) -> float:
-        """Return the compression ratio of the model, with so many bits for Θ."""
-        weights = self.learner.weights().values()
-        return sum(map(_bits, weights)) / self.size(theta_bits)
+    def warn_if_useless(self) -> None:
+        """Warn, once, if the result is of little use, of all that is wrong with it."""
+        if self.state is None:
+            return
+        verdict = Verdict(
+            self.state,
+            self.termination,
+            self.scheme.has_cost,
+            self.constant_loss,
+            self.diverged,
+        )
+        if message := str(verdict):
+            warn(message, UselessResultWarning)
 
-    def size(self, theta_bits: int) -> int:
-        """Return the bits of the model: those of Θ and of what it does not cover."""
-        covered = self.record.kept.theta
-        weights = self.learner.weights().items()
-        rest = sum(_bits(weight) for name, weight in weights if name not in covered)
-        return theta_bits + rest
 
-
-def _bits(weight: Tensor) -> int:
-    return weight.numel() * weight.element_size() * 8
+def _check_fits(state: State, weights: Mapping[str, Tensor]) -> None:
+    """Raise a TypeError unless the shapes in a state are those of the weights."""
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    n = sum(weight.numel() for weight in weights.values())
+    iterate = state.iterate
+    found = [
+        {name: tuple(code.shape) for name, code in theta.items()}
+        for theta in (iterate.theta, state.kept.theta)
+    ]
+    vectors = iterate.weights, iterate.multipliers
+    if found != [shapes, shapes] or any(tuple(v.shape) != (n,) for v in vectors):
+        msg = f"weights of {shapes} are wanted, and {found} are in it"
+        raise TypeError(msg)

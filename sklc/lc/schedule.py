@@ -1,11 +1,13 @@
 """How strong the pull towards the compressed weights is, and how it grows."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from sklc.codes import decompress
 from sklc.lc.loop import Iterate, direct_compression
 from sklc.lc.probe import Probe
+from sklc.lc.state import State
 from sklc.lstep.base import Learner
 from sklc.schemes.base import Scheme
 
@@ -24,19 +26,30 @@ _FELT = (START / (1 + START)) ** 2
 _STRONG = 1e9  # times the curvature: so strong a pull pays every price
 
 
-def exponential(mu_init: float, mu_factor: float) -> Callable[[Iterate], float]:
-    """Return the schedule that begins with `mu_init` and grows by `mu_factor`."""
-    return lambda iterate: mu_init * mu_factor**iterate.step
+#: No pull grows beyond this: single precision ends at 3e38.
+LARGEST = 1e30
+
+#: The penalty parameter of the next step, as a function of the state of the run.
+Schedule = Callable[[State], float]
 
 
-def listed(mus: Sequence[float]) -> Callable[[Iterate], float]:
+def exponential(state: State) -> float:
+    """Return the next pull of one that grows by a factor: the first at step 1."""
+    try:
+        mu = state.mu_init * state.mu_factor**state.iterate.step
+    except OverflowError:
+        mu = math.inf
+    return min(mu, max(state.mu_init, LARGEST))
+
+
+def listed(mus: Sequence[float]) -> Schedule:
     """Return the schedule of the pulls of step 0, 1, ...; it stays at the last."""
-    return lambda iterate: mus[min(iterate.step + 1, len(mus) - 1)]
+    return lambda state: mus[min(state.iterate.step + 1, len(mus) - 1)]
 
 
 def growth_factor(first: float, last: float, n_steps: int) -> float:
     """Return what takes the pull from the first to the last in so many steps."""
-    return max(1.0, (last / first) ** (1 / max(n_steps, 1)))
+    return max(1.0, float((last / first) ** (1 / max(n_steps, 1))))
 
 
 def automatic_mu(learner: Learner, scheme: Scheme) -> tuple[Iterate, float]:

@@ -141,9 +141,6 @@ class PipelineLearner(Learner):
     def weights(self) -> dict[str, Tensor]:
         return self._learner.weights()
 
-    def set_weights(self, weights: Mapping[str, Tensor]) -> None:
-        self._learner.set_weights(weights)
-
     def buffers(self) -> dict[str, Tensor]:
         return self._learner.buffers()
 

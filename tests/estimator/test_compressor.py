@@ -10,6 +10,7 @@ import torch
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from skorch import NeuralNetClassifier, NeuralNetRegressor
 from torch import nn
@@ -124,10 +125,13 @@ def test_the_history_tells_every_step(fitted):
             "loss",
             "cost",
             "nbits",
+            "compression_ratio",
+            "layers",
             "seconds",
         }
         assert entry["cost"] == 0.0
         assert entry["nbits"] == nbits(fitted.theta_)
+        assert entry["compression_ratio"] == fitted.compression_ratio_
     seconds = [entry["seconds"] for entry in fitted.history_]
     assert seconds == sorted(seconds)
 
@@ -172,17 +176,27 @@ def test_the_compression_ratio_is_that_of_the_papers(fitted):
 
 
 def test_it_converges_when_the_gap_is_small(trained, data):
-    lc = compressor(FrozenEstimator(trained), tol=0.2, max_iter=30).fit(*data)
+    lc = compressor(FrozenEstimator(trained), tol=0.3, max_iter=30).fit(*data)
     assert lc.termination_condition_ == "converged"
-    assert lc.history_[-1]["gap"] <= 0.2 < lc.history_[-2]["gap"]
+    assert lc.history_[-1]["gap"] <= 0.3
     assert lc.n_iter_ < 30
 
 
-def test_a_lossless_compression_converges_after_one_step(trained, data):
-    lc = compressor(FrozenEstimator(trained), AdaptiveQuantization(k=500)).fit(*data)
-    assert (lc.n_iter_, lc.termination_condition_) == (1, "converged")
-    assert np.array_equal(lc.predict(data[0]), trained.predict(data[0]))
+@pytest.mark.filterwarnings("ignore::sklc.exceptions.UselessResultWarning")
+def test_a_lossless_compression_of_an_optimum_converges_soon(data):
+    model = LogisticRegression(tol=1e-10, max_iter=1000)
+    lc = LCCompressor(model, AdaptiveQuantization(k=500), tol=1e-3).fit(*data)
+    assert lc.termination_condition_ == "converged"
+    assert lc.n_iter_ < 10
+    alone = clone(model).fit(*data)
+    assert np.array_equal(lc.predict(data[0]), alone.predict(data[0]))
     assert lc.reference_loss_ == pytest.approx(lc.history_[0]["loss"])
+
+
+def test_what_still_moves_has_not_converged(trained, data):
+    lc = compressor(FrozenEstimator(trained), AdaptiveQuantization(k=500)).fit(*data)
+    assert max(entry["gap"] for entry in lc.history_) < 1e-6
+    assert (lc.n_iter_, lc.termination_condition_) == (6, "max_iter")
 
 
 def test_the_object_passed_in_is_untouched(trained, data):
@@ -199,6 +213,7 @@ def test_a_net_that_is_not_frozen_is_cloned_and_trained(data):
     lc = compressor(net).fit(*data)
     assert not net.initialized_
     assert len(lc.estimator_.history) == 10 + 2 * lc.best_step_
+    assert [entry["step"] for entry in lc.history_] == list(range(7))
     assert lc.score(*data) > 0.6
 
 
@@ -246,7 +261,6 @@ SCHEMES = {
 
 
 @pytest.mark.parametrize("name", SCHEMES)
-@pytest.mark.filterwarnings("ignore:The LC steps did not improve")
 def test_any_scheme_fits(name, trained, data):
     scheme = SCHEMES[name]
     lc = compressor(FrozenEstimator(trained), scheme).fit(*data)
@@ -302,7 +316,6 @@ def test_a_clone_is_not_fitted(fitted):
         again.predict(np.zeros((1, 6), dtype="float32"))
 
 
-@pytest.mark.filterwarnings("ignore:The LC steps did not improve")
 def test_schemes_are_hyperparameters(trained, data):
     lc = compressor(FrozenEstimator(trained), SCHEMES["mixed"], max_iter=1)
     grid = [
@@ -430,7 +443,6 @@ def test_a_diverging_reference_is_an_error(data):
         compressor(net).fit(X, np.full(len(X), 1e30, "float32"))
 
 
-@pytest.mark.filterwarnings("ignore:The LC steps did not improve")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_a_net_keeps_its_dtype(dtype, data):
     X, y = data
@@ -502,7 +514,7 @@ def test_a_module_offers_the_same_methods_before_and_after_the_fit(data):
 
 
 def test_each_layer_is_clustered_no_more_often_than_is_needed(trained, data):
-    """Once for the first pull and once for step 0, if the weights are trained."""
+    """Once, for the first pull and step 0 alike."""
 
     class Counting(AdaptiveQuantization):
         counted: ClassVar[list] = []
@@ -511,8 +523,10 @@ def test_each_layer_is_clustered_no_more_often_than_is_needed(trained, data):
             self.counted.append(rows.shape)
             return super()._compress(rows, mu, warm)
 
-    compressor(FrozenEstimator(trained), Counting(), max_iter=0).fit(*data)
-    assert len(Counting.counted) == 4
+    for estimator in FrozenEstimator(trained), make_net(max_epochs=1):
+        Counting.counted.clear()
+        compressor(estimator, Counting(), max_iter=0).fit(*data)
+        assert sorted(Counting.counted) == [(1, 24), (1, 72)]
 
 
 def test_the_score_is_that_of_the_net_for_labels_too(data):

@@ -16,9 +16,11 @@ from scipy import sparse
 from sklearn.frozen import FrozenEstimator
 from skorch.callbacks import EarlyStopping, EpochScoring, LRScheduler
 from skorch.dataset import Dataset, ValidSplit
+from skorch.helper import SliceDataset
 from torch import nn
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
-from sklc.estimator.fingerprint import describe, digest
+from sklc.estimator.fingerprint import describe, digest, unseen
 from sklc.lstep import FunctionLStep, NetLStep
 from sklc.schemes import AdaptiveQuantization, Additive, ConstraintL0Pruning, Mixed
 
@@ -204,10 +206,30 @@ def test_a_small_change_changes_the_digest(kind):
     assert digest({"a": kind(X)}) != digest({"a": kind(changed)})
 
 
-def test_of_datasets_the_class_and_the_length_count():
+class Own(Dataset):
+    """A Dataset of somebody's own."""
+
+
+def test_datasets_in_memory_are_digested():
     X = np.arange(12.0).reshape(4, 3)
-    assert digest(Dataset(X)) == digest(Dataset(X + 1)) != digest(Dataset(X[:3]))
-    assert digest(Dataset(X)) != digest(torch.utils.data.TensorDataset(torch.ones(4)))
+    tensors = torch.as_tensor(X)
+    for make in (
+        Dataset,
+        lambda X: Dataset({"a": X}, X[:, 0]),
+        lambda X: TensorDataset(torch.as_tensor(X)),
+        lambda X: Subset(TensorDataset(tensors), X[:, 0].astype(int) % 4),
+        lambda X: ConcatDataset([Dataset(X), Dataset(tensors)]),
+        lambda X: SliceDataset(Dataset(X)),
+    ):
+        assert digest(make(X)) == digest(make(X.copy())) != digest(make(X + 1))
+        assert unseen(make(X)) == []
+    assert digest(Dataset(X)) != digest(TensorDataset(tensors))
+
+
+def test_of_other_datasets_the_class_and_the_length_count():
+    X = np.arange(12.0).reshape(4, 3)
+    assert digest(Own(X)) == digest(Own(X + 1)) != digest(Own(X[:3]))
+    assert unseen([X, {"a": Own(X)}]) == unseen(Subset(Own(X), [0])) == ["Own"]
 
 
 def scaled(factor):
@@ -223,7 +245,60 @@ def test_functions_are_known_by_what_they_enclose_and_by_their_defaults():
     assert describe(scaled(1.0)) != describe(scaled(2.0))
     assert describe(scaled(scaled(1.0))) != describe(scaled(scaled(2.0)))
     assert describe(named)["keywords"] == {"factor": 2.0}
-    assert describe(chosen) == "test_fingerprint.chosen"
+    assert describe(chosen).startswith("test_fingerprint.chosen ")
+    assert describe(np.sum) == "numpy.sum"
+
+
+def made(source):
+    there = {"__name__": "made"}
+    exec(compile(source, "made", "exec"), there)
+    return there["it"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("it = lambda x: x + 1", "it = lambda x: x + 2"),
+        ("it = lambda x: x + 1", "it = lambda x: x - 1"),
+        ("it = lambda x: x.real", "it = lambda x: x.imag"),
+        ("def it(x): return [y + 1 for y in x]", "def it(x): return [y for y in x]"),
+        ("def it(x): return x in {1, 2}", "def it(x): return x in {1, 3}"),
+        (
+            "def f(x): return 1\ndef it(x): return f(x)",
+            "def f(x): return 2\ndef it(x): return f(x)",
+        ),
+        ("class it:\n def a(self): return 1", "class it:\n def a(self): return 2"),
+        ("class it:\n def a(self): return 1", "class it:\n def b(self): return 1"),
+        ("class it:\n a = 1", "class it:\n a = 2"),
+        (
+            "class it:\n @property\n def a(self): return 1",
+            "class it:\n @property\n def a(self): return 2",
+        ),
+        (
+            "class it:\n @staticmethod\n def a(): return 1",
+            "class it:\n @staticmethod\n def a(): return 2",
+        ),
+        (
+            "class b:\n def a(self): return 1\nclass it(b): pass",
+            "class b:\n def a(self): return 2\nclass it(b): pass",
+        ),
+        (
+            "class b:\n def a(self): return 1\nit = b()",
+            "class b:\n def a(self): return 2\nit = b()",
+        ),
+        (
+            "class b:\n def a(self): return 1\nit = b().a",
+            "class b:\n def a(self): return 2\nit = b().a",
+        ),
+        (
+            "from functools import partial\nit = partial(lambda x: x, 1)",
+            "from functools import partial\nit = partial(lambda x: -x, 1)",
+        ),
+    ],
+)
+def test_what_does_something_else_is_described_differently(one, other):
+    assert describe(made(one)) == describe(made(f"\n\n{one}  # as it was"))
+    assert describe(made(one)) != describe(made(other))
 
 
 def test_functions_that_enclose_themselves_are_described():

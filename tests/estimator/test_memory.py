@@ -12,7 +12,7 @@ from joblib import Memory
 from nets import classifier, compressor, data
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from skorch import NeuralNetClassifier
 from skorch.dataset import Dataset
@@ -20,13 +20,10 @@ from torch import nn
 
 from sklc import LCCompressor
 from sklc.codes import decompress
-from sklc.estimator import reference
-from sklc.estimator.delegation import l_step_of
-from sklc.estimator.reference import identity
+from sklc.estimator import identity
+from sklc.estimator.identity import Identity
 from sklc.lstep import LinearLearner, NetLearner
 from sklc.schemes import AdaptiveQuantization, ConstraintL0Pruning
-
-pytestmark = pytest.mark.filterwarnings("ignore:The LC steps did not improve")
 
 
 class Net(nn.Module):
@@ -93,53 +90,58 @@ def test_a_search_over_schemes_trains_each_fold_once(name, tmp_path, trainings):
     assert len(trainings) == 3  # two folds, and all of the data
 
 
-def key(estimator, seed=0, X=None):
-    given, y = data()
-    return identity(estimator, seed, given if X is None else X, y, {})
+def key(lc, X=None, y=None, **fit_params):
+    given, labels = data()
+    X, y = given if X is None else X, labels if y is None else y
+    learner = lc._l_step().start(lc.estimator, X, y, n_steps=1, **fit_params)
+    identity = Identity.of(lc, learner, X, y, fit_params, trained=False)
+    return identity.reference
+
+
+def logistic(**options):
+    return LCCompressor(LogisticRegression(**options), AdaptiveQuantization())
 
 
 def test_what_differs_has_another_key():
-    X, _ = data()
-    same = key(net().estimator)
-    assert key(net().estimator) == same
+    X, y = data()
+    same = key(net())
+    assert key(net()) == same
+    assert key(net().set_params(scheme=ConstraintL0Pruning(), max_iter=9)) == same
     for other in (
-        key(net(lr=0.2).estimator),
-        key(net(module__n_hidden=5).estimator),
-        key(net().estimator, seed=1),
-        key(net().estimator, X=X + 1),
-        key(LogisticRegression()),
+        key(net(lr=0.2)),
+        key(net(module__n_hidden=5)),
+        key(net().set_params(random_state=1)),
+        key(net(), X=X + 1),
+        key(net(), y=y[::-1].copy()),
+        key(logistic()),
     ):
         assert other != same
-    assert key(Ridge(alpha=1.0)) != key(Ridge(alpha=2.0))
+    assert key(logistic(C=1.0)) != key(logistic(C=2.0))
+    weight = np.ones(len(y))
+    assert key(logistic(), sample_weight=weight) != key(logistic())
 
 
 @pytest.mark.parametrize("package", ["sklc", "torch", "numpy"])
 def test_other_versions_have_another_key(package, monkeypatch):
-    same = key(net().estimator)
-    monkeypatch.setattr(reference, "__version__", "9" if package == "sklc" else "1")
-    monkeypatch.setattr(reference, "version", lambda name: str(name == package))
-    other = key(net().estimator)
+    same = key(net())
+    monkeypatch.setattr(identity, "__version__", "9" if package == "sklc" else "1")
+    monkeypatch.setattr(identity, "version", lambda name: str(name == package))
+    other = key(net())
     assert other["versions"][package] != same["versions"][package]
     assert {**other, "versions": same["versions"]} == same
 
 
-def test_the_source_of_a_module_is_part_of_the_key():
-    sources = key(net().estimator)["sources"]
-    assert "torch.tanh" in sources["test_memory.Net"]
-    assert not any(name.startswith(("torch", "skorch")) for name in sources)
-
-
 def test_the_weights_of_a_module_that_is_an_object_are_part_of_the_key():
-    one, other = nn.Linear(5, 3), nn.Linear(5, 3)
-    make = NeuralNetClassifier
-    assert key(make(one, criterion=nn.CrossEntropyLoss)) != key(
-        make(other, criterion=nn.CrossEntropyLoss)
+    one, other = (
+        compressor(NeuralNetClassifier(nn.Linear(5, 3), criterion=nn.CrossEntropyLoss))
+        for _ in range(2)
     )
+    assert key(one) != key(other)
 
 
 def test_another_process_makes_the_same_key():
     here = Path(__file__).parent
-    code = "import json, test_memory as t; print(json.dumps(t.key(t.net().estimator)))"
+    code = "import json, test_memory as t; print(json.dumps(t.key(t.net())))"
     found = [
         subprocess.run(
             [sys.executable, "-c", code],
@@ -150,7 +152,7 @@ def test_another_process_makes_the_same_key():
             env={
                 **os.environ,
                 "PYTHONHASHSEED": seed,
-                "PYTHONPATH": f"{here}:{here.parent}",
+                "PYTHONPATH": os.pathsep.join([str(here), *filter(None, sys.path)]),
             },
         ).stdout
         for seed in ("1", "2")
@@ -158,12 +160,24 @@ def test_another_process_makes_the_same_key():
     assert found[0] == found[1] != ""
 
 
-def test_datasets_are_not_cached(tmp_path, trainings):
+class Unseen(Dataset):
+    """A Dataset of somebody's own."""
+
+
+def test_data_that_cannot_be_seen_are_not_cached(tmp_path, trainings):
     X, y = data()
     lc = net().set_params(memory=str(tmp_path))
     for _ in range(2):
-        with pytest.warns(UserWarning, match="a Dataset may change unseen, so this"):
-            clone(lc).fit(Dataset(X, y), None)
+        with pytest.warns(UserWarning, match="what is in Unseen may change unseen, so"):
+            clone(lc).fit(Unseen(X, y), None)
+    assert len(trainings) == 2
+
+
+def test_datasets_in_memory_are_cached(tmp_path, trainings):
+    X, y = data()
+    lc = net().set_params(memory=str(tmp_path))
+    for given in Dataset(X, y), Dataset(X.copy(), y), Dataset(X + 1, y):
+        clone(lc).fit(given, None)
     assert len(trainings) == 2
 
 
@@ -191,33 +205,64 @@ def test_a_bad_memory_is_refused():
         net().set_params(memory=3).fit(*data())
 
 
+def written(source):
+    """Return the class Net of a source."""
+    there = {"nn": nn, "torch": torch, "__name__": "written"}
+    exec(compile(source, "written", "exec"), there)
+    return there["Net"]
+
+
+SOURCE = """
+def squashed(x):
+    return torch.tanh(x)
+
 class Base(nn.Module):
-    """What a module inherits from, and is made of."""
-
     def forward(self, x):
-        return torch.tanh(x)
+        return squashed(x)
 
+class Net(Base):
+    scale = 2.0
 
-class Derived(Base):
     def __init__(self):
         super().__init__()
-        self.inner, self.linear = Base(), nn.Linear(5, 3)
+        self.linear = nn.Linear(5, 3)
 
     def forward(self, x):
-        return self.linear(super().forward(x))
+        return self.linear(super().forward(x)) * self.scale
+"""
 
 
-def derived():
-    return Derived()
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("self.linear(super().forward(x))", "-self.linear(super().forward(x))"),
+        ("return squashed(x)", "return -squashed(x)"),
+        ("torch.tanh(x)", "torch.relu(x)"),
+        ("scale = 2.0", "scale = 3.0"),
+        ("class Net(Base)", "class Net(nn.Identity)"),
+    ],
+)
+@pytest.mark.parametrize("made", [False, True])
+def test_the_code_of_a_module_is_part_of_the_key(old, new, made):
+    """Of its bases, and of the functions that it calls; even if a function made it."""
+
+    def lc(source):
+        kind = written(source)
+        KINDS["net"] = kind
+        return compressor(classifier(module=looked_up if made else kind))
+
+    same = key(lc(SOURCE))
+    assert key(lc(SOURCE)) == same
+    assert key(lc(SOURCE.replace("def ", "  \n\ndef ", 1))) == same
+    assert key(lc(SOURCE.replace(old, new))) != same
 
 
-def test_the_sources_of_bases_and_of_parts_are_in_the_key():
-    X, y = data()
-    assert "test_memory.Base" in key(classifier(module=Derived))["sources"]
-    lc = compressor(classifier(module=derived))
-    learner = l_step_of(lc).start(lc.estimator, X, y, n_steps=1)
-    found = identity(lc.estimator, 0, X, y, parts=learner.parts())["sources"]
-    assert {"test_memory.Derived", "test_memory.Base"} <= found.keys()
+KINDS = {}
+
+
+def looked_up():
+    """Return a module whose class is not named here."""
+    return KINDS["net"]()
 
 
 def factory(n_hidden):
@@ -239,3 +284,19 @@ def test_memory_may_be_a_path(tmp_path, trainings):
     for _ in range(2):
         net().set_params(memory=tmp_path).fit(*data())
     assert len(trainings) == 1
+
+
+def test_the_home_of_the_user_is_known(tmp_path, monkeypatch, trainings):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for memory in "~/cache", str(tmp_path / "cache"):
+        net().set_params(memory=memory).fit(*data())
+    assert len(trainings) == 1
+
+
+def test_a_folder_that_cannot_be_used_is_told_before_any_training(tmp_path, trainings):
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        ValueError, match=r"memory='.*' cannot be used \(.*\): give a f"
+    ):
+        net().set_params(memory=str(tmp_path / "file")).fit(*data())
+    assert trainings == []

@@ -1,7 +1,6 @@
 """The LC loop on problems whose answers are known."""
 
-from functools import partial
-from itertools import chain, combinations, islice
+from itertools import combinations, islice, pairwise
 
 import numpy as np
 import pytest
@@ -12,15 +11,8 @@ from sklc.codes import decompress
 from sklc.layers import LayerInfo
 from sklc.lc.loop import Iterate, Layout, direct_compression, learning_compression
 from sklc.lc.record import Record
-from sklc.lc.schedule import (
-    BALANCE,
-    GROWTH,
-    START,
-    automatic_mu,
-    exponential,
-    growth_factor,
-    listed,
-)
+from sklc.lc.schedule import BALANCE, GROWTH, START, automatic_mu, growth_factor
+from sklc.lc.stationarity import dual_residual
 from sklc.lstep import Learner
 from sklc.schemes import (
     AdaptiveQuantization,
@@ -61,23 +53,29 @@ class Quadratic(Learner):
     def at(self, w):
         return float((w - self.best) @ self.hessian @ (w - self.best)) / 2
 
-    def snapshot(self):
-        return {"w": self.w["w"].clone()}
+    def state_dict(self):
+        return {name: weight.clone() for name, weight in self.w.items()}
 
-    def restore(self, snapshot):
-        self.set_weights(snapshot)
+    def load_state_dict(self, state, *, generators=True):
+        self.set_weights(state)
 
 
 def run(learner, scheme, mu=1.0, factor=1.02, steps=300):
     """Return the loss of direct compression and of the iterate that LC keeps."""
     start = direct_compression(learner, scheme, mu)
-    iterates = learning_compression(learner, scheme, start, exponential(mu, factor))
-    record = Record(scheme, learner, keep="best")
-    for iterate in chain([start], islice(iterates, steps)):
-        record.add(iterate)
+    iterates = learning_compression(learner, scheme, start, growing(mu, factor))
+    record = Record(learner, scheme, keep="best")
+    state = record.first(start, factor, 0.0)
+    for iterate in islice(iterates, steps):
+        state = record.next(state, iterate, 0.0)
         if iterate.gap < 1e-5:
             break
-    return record.history[0]["loss"], record.kept.objective[0], record.kept.theta
+    return state.history[0]["loss"], state.kept_entry["loss"], state.kept.theta
+
+
+def growing(mu, factor):
+    """Return a schedule, as a function of an iterate."""
+    return lambda iterate: mu * factor**iterate.step
 
 
 def random_quadratic(seed, n=8, condition=10.0):
@@ -167,7 +165,7 @@ def test_the_convex_l1_ball_is_solved(seed):
 
 def collect(learner, scheme, steps, start=None, mu=0.5, **options):
     start = start or direct_compression(learner, scheme, mu)
-    schedule = exponential(mu, 1.3)
+    schedule = growing(mu, 1.3)
     return [
         start,
         *islice(
@@ -316,10 +314,9 @@ def test_the_gap_of_zero_weights_is_the_distance():
     assert direct_compression(learner, ConstraintL0Pruning(kappa=0), 1.0).gap == 0.0
 
 
-def test_an_exponential_schedule_begins_with_mu_init():
-    hessian, best = random_quadratic(0)
-    iterates = collect(Quadratic(hessian, best), ConstraintL0Pruning(kappa=3), 3)
-    assert [it.mu for it in iterates] == pytest.approx([0.5, 0.5, 0.65, 0.845])
+def first_and_last(learner, scheme):
+    start, last = automatic_mu(learner, scheme)
+    return start.mu, last
 
 
 @pytest.mark.parametrize(
@@ -328,17 +325,17 @@ def test_an_exponential_schedule_begins_with_mu_init():
 )
 def test_the_automatic_mu_is_in_units_of_the_loss(scheme):
     hessian, best = random_quadratic(4)
-    alone = automatic_mu(Quadratic(hessian, best), scheme)
+    alone = first_and_last(Quadratic(hessian, best), scheme)
     if isinstance(scheme, RankSelection):
         scheme = RankSelection(alpha=0.8)
-    scaled = automatic_mu(Quadratic(hessian, best, scale=8.0), scheme)
+    scaled = first_and_last(Quadratic(hessian, best, scale=8.0), scheme)
     assert scaled == pytest.approx([8 * mu for mu in alone], rel=1e-12)
 
 
 def test_the_automatic_mu_is_a_fraction_of_the_curvature():
     _, best = random_quadratic(5)
     learner = Quadratic(3.0 * np.eye(8), best)
-    mus = automatic_mu(learner, AdaptiveQuantization(k=2))
+    mus = first_and_last(learner, AdaptiveQuantization(k=2))
     assert mus == pytest.approx((3 * START, 3 * START * GROWTH))
     assert learner.w["w"].flatten().tolist() == best.tolist()
 
@@ -346,21 +343,21 @@ def test_the_automatic_mu_is_a_fraction_of_the_curvature():
 def test_the_automatic_mu_is_that_of_the_steepest_way():
     hessian = np.diag([100.0, 1.0])
     learner = Quadratic(hessian, np.array([1.0, 10.0]))
-    first, _ = automatic_mu(learner, ConstraintL0Pruning(kappa=1))  # prunes the first
+    first, _ = first_and_last(learner, ConstraintL0Pruning(kappa=1))  # prunes the first
     assert first == pytest.approx(100 * START)
 
 
 def test_the_automatic_mu_of_a_lossless_compression_is_that_towards_zero():
     _, best = random_quadratic(6)
     learner = Quadratic(2.0 * np.eye(8), best)
-    mus = automatic_mu(learner, AdaptiveQuantization(k=8))
+    mus = first_and_last(learner, AdaptiveQuantization(k=8))
     assert mus == pytest.approx((2 * START, 2 * START * GROWTH))
 
 
 def test_the_automatic_mu_of_a_penalty_begins_where_keeping_is_not_worth_it_yet():
     learner = Quadratic(np.eye(8), np.full(8, 2.0))
     alpha = 1e-3
-    first, last = automatic_mu(learner, PenaltyL0Pruning(alpha=alpha))
+    first, last = first_and_last(learner, PenaltyL0Pruning(alpha=alpha))
     # keeping all costs 8 alpha, keeping none mu / 2 * 8 * 2**2: equal at alpha / 2
     assert first == pytest.approx(BALANCE * alpha / 2)
     assert last == pytest.approx(START * GROWTH)
@@ -368,13 +365,13 @@ def test_the_automatic_mu_of_a_penalty_begins_where_keeping_is_not_worth_it_yet(
 
 def test_the_automatic_mu_of_a_high_penalty_is_that_of_the_loss():
     learner = Quadratic(np.eye(8), np.full(8, 2.0))
-    first, _ = automatic_mu(learner, PenaltyL0Pruning(alpha=1e3))
+    first, _ = first_and_last(learner, PenaltyL0Pruning(alpha=1e3))
     assert first == pytest.approx(START)
 
 
 def test_the_automatic_mu_of_a_loss_without_slope_is_positive():
     learner = Quadratic(np.zeros((8, 8)), np.arange(8.0))
-    mus = automatic_mu(learner, AdaptiveQuantization(k=2))
+    mus = first_and_last(learner, AdaptiveQuantization(k=2))
     assert mus == (START, START * GROWTH)
 
 
@@ -384,7 +381,56 @@ def test_the_automatic_factor_ends_at_the_last_mu():
     assert growth_factor(2.0, 1.0, 5) == 1.0
 
 
-def test_a_listed_schedule_stays_at_its_last_mu():
-    iterate = partial(Iterate, mu=1.0, weights=None, multipliers=None, theta={}, gap=1)
-    next_mu = listed([1.0, 2.0, 5.0])
-    assert [next_mu(iterate(step=step)) for step in range(4)] == [2.0, 5.0, 5.0, 5.0]
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        AdaptiveQuantization(k=2),
+        ConstraintL0Pruning(kappa=3),
+        PenaltyL0Pruning(alpha=0.1),
+        RankSelection(alpha=0.1),
+    ],
+)
+def test_the_automatic_start_is_direct_compression_at_its_pull(scheme):
+    hessian, best = random_quadratic(4)
+    learner = Quadratic(hessian, best)
+    start, _ = automatic_mu(learner, scheme)
+    again = direct_compression(learner, scheme, start.mu)
+    assert same(start, again)
+    assert learner.w["w"].flatten().tolist() == best.tolist()
+
+
+def test_a_c_step_of_the_same_weights_can_start_from_one_at_another_mu():
+    hessian, best = random_quadratic(4)
+    learner, scheme = Quadratic(hessian, best), AdaptiveQuantization(k=3)
+    cold = direct_compression(learner, scheme, 1.0)
+    assert same(direct_compression(learner, scheme, 1.0, cold.theta), cold)
+
+
+# ---- standing still ----
+
+
+def test_the_residual_is_what_the_gradient_lacks():
+    """After an exact L step the gradient of the loss is λ, but for the residual."""
+    hessian, best = random_quadratic(7)
+    learner = Quadratic(hessian, best)
+    iterates = collect(learner, AdaptiveQuantization(k=3), 6, mu=0.2)
+    for before, iterate in pairwise(iterates):
+        gradient = learner.hessian @ (iterate.weights - learner.best)
+        lacking = (gradient - iterate.multipliers).norm() / iterate.multipliers.norm()
+        assert dual_residual(iterate, before) == pytest.approx(float(lacking), rel=1e-6)
+
+
+def test_a_gap_that_a_strong_pull_has_closed_does_not_stand_still():
+    hessian, best = random_quadratic(8)
+    learner, scheme = Quadratic(hessian, best), ConstraintL1Pruning(kappa=2.0)
+    start = direct_compression(learner, scheme, 1.0)
+    steep = learning_compression(learner, scheme, start, growing(1.0, 1e3))
+    before, iterate = list(islice(steep, 4))[2:]
+    assert iterate.gap < 1e-6
+    assert dual_residual(iterate, before) > 1e-2
+
+
+def test_what_does_not_move_has_no_residual():
+    learner = Quadratic(np.eye(4), np.array([1.0, 0.0, -2.0, 0.0]))
+    *_, before, iterate = collect(learner, ConstraintL0Pruning(kappa=2), 3)
+    assert dual_residual(iterate, before) == 0.0

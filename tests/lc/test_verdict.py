@@ -1,0 +1,277 @@
+"""A result that is of no use is said to be so, once, with what to do."""
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from nets import classifier, compressor, data
+from sklearn.datasets import load_breast_cancer
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetBinaryClassifier, NeuralNetRegressor
+from skorch.callbacks import Callback
+from torch import nn
+
+from sklc import LCCompressor
+from sklc.exceptions import UselessResultWarning
+from sklc.lstep import NetLearner, NetLStep
+from sklc.schemes import (
+    AdaptiveQuantization,
+    BinaryQuantization,
+    ConstraintL0Pruning,
+    LowRank,
+    PenaltyL0Pruning,
+    PenaltyL1Pruning,
+    RankSelection,
+)
+
+
+def said(lc, X, y):
+    """Return what a fit warns of, in one warning at most, of the caller's line."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        lc.fit(X, y)
+    told = [w for w in caught if w.category is UselessResultWarning]
+    assert len(told) <= 1
+    assert all(w.filename == __file__ for w in told)
+    return "".join(str(w.message) for w in told)
+
+
+def linear(n=200, p=40, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, p))
+    return X, X @ rng.standard_normal(p) + 0.1 * rng.standard_normal(n)
+
+
+def test_a_good_result_is_not_spoken_of():
+    X, y = linear()
+    lc = LCCompressor(LinearRegression(), AdaptiveQuantization(k=4), max_iter=100)
+    assert said(lc, X, y) == ""
+
+
+# ---- hardly smaller ----
+
+
+@pytest.mark.parametrize(
+    ("scheme", "advice"),
+    [
+        (RankSelection(alpha=1e-9), "Raise the price of what is stored (alpha)."),
+        (LowRank(rank=1.0), "Choose a stronger compression (fewer values, weights"),
+        (ConstraintL0Pruning(kappa=1.0), "Choose a stronger compression (fewer val"),
+    ],
+)
+@pytest.mark.parametrize("max_iter", [0, 3])
+def test_what_is_hardly_smaller_is_told(scheme, advice, max_iter):
+    X, y = linear()
+    lc = LCCompressor(LinearRegression(), scheme, mu_init=1.0, max_iter=max_iter)
+    message = said(lc, X, y)
+    ratio = f"the compression ratio is {lc.compression_ratio_:.2f}"
+    assert f"It is hardly smaller: {ratio}. {advice}" in message
+
+
+# ---- an open gap ----
+
+
+def test_an_open_gap_is_told_with_the_way_to_close_it():
+    X, y = linear()
+    lc = LCCompressor(
+        LinearRegression(), BinaryQuantization(), mu_init=1e-3, mu_factor=1.0
+    )
+    message = said(lc, X, y)
+    gap = lc.history_[-1]["gap"]
+    assert gap > 0.2
+    assert (
+        f"The gap is still open after 40 steps (||w - Δ(Θ)|| / ||w|| = {gap:.2g}): the "
+        "pull ended too weak (mu = 0.001). Give more steps (max_iter), a larger "
+        "mu_factor or mu_init, or more training in each (epochs)." in message
+    )
+    assert "smaller mu_init" not in message
+    stronger = LCCompressor(LinearRegression(), BinaryQuantization(), mu_factor=1.5)
+    assert "gap" not in said(stronger, X, y)
+
+
+def test_an_empty_theta_is_told_with_the_way_to_fill_it():
+    X, y = load_breast_cancer(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    lc = LCCompressor(
+        LogisticRegression(C=1e4, max_iter=5000),
+        PenaltyL1Pruning(alpha=0.01),
+        mu_init=1e-9,
+        max_iter=3,
+    )
+    message = said(lc, X, y)
+    assert lc.history_[-1]["gap"] == pytest.approx(1.0)
+    assert re.search(r"too weak \(mu = \S+\) for any weight to be worth its", message)
+    assert "a larger mu_factor or mu_init, more steps (max_iter), or a low" in message
+    assert "smaller mu_init" not in message
+
+
+def test_an_interrupted_run_is_not_blamed_for_its_gap():
+    class Interrupts(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            if len(net.history) == 5:
+                raise KeyboardInterrupt
+
+    lc = compressor(classifier(callbacks=[Interrupts()]), keep="last")
+    with pytest.warns(UserWarning, match="Interrupted after 1 of 3 LC steps"):
+        message = said_too(lc, *data())
+    assert lc.history_[-1]["gap"] > 0.2
+    assert "gap" not in message
+
+
+def said_too(lc, X, y):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        lc.fit(X, y)
+    for warning in caught:
+        warnings.warn_explicit(warning.message, warning.category, __file__, 1)
+    return "".join(str(w.message) for w in caught if w.category is UselessResultWarning)
+
+
+def test_direct_compression_has_no_gap_to_close():
+    X, y = linear()
+    lc = LCCompressor(LinearRegression(), AdaptiveQuantization(k=2), max_iter=0)
+    assert said(lc, X, y) == ""
+
+
+# ---- no better than a constant ----
+
+
+@pytest.mark.parametrize("model", [LinearRegression(), LogisticRegression()])
+@pytest.mark.parametrize("intercept", [True, False])
+def test_a_linear_model_that_predicts_a_constant_is_told(model, intercept):
+    X, y = linear()
+    y = y if isinstance(model, LinearRegression) else y > 0
+    model.set_params(fit_intercept=intercept)
+    lc = LCCompressor(model, ConstraintL0Pruning(kappa=0), max_iter=5)
+    message = said(lc, X, y)
+    assert "It predicts no better than a constant: its loss is" in message
+    assert "Choose a weaker compression, or train longer." in message
+    share = np.mean(y)
+    entropy = -share * np.log(share) - (1 - share) * np.log(1 - share)
+    classes = entropy if intercept else np.log(2)
+    numbers = np.var(y) if intercept else np.mean(y**2)
+    best = numbers if isinstance(model, LinearRegression) else classes
+    assert f"that of the best constant {best:.4g}." in message
+
+
+def constant(kind, criterion, y, n_out):
+    """Return the best constant's loss of a net, as its learner has it."""
+    X = np.zeros((len(y), 5), "float32")
+    net = classifier(kind, module=nn.Linear(5, n_out), criterion=criterion)
+    return NetLStep().start(net, X, y, n_steps=1).constant_loss()
+
+
+def test_the_best_constant_of_a_net_is_that_of_its_loss():
+    y = np.array([0, 1, 1, 2, 2, 2, 2, 2])
+    shares = np.bincount(y) / len(y)
+    kinds = {"kind": type(classifier()), "y": y, "n_out": 3}
+    found = constant(criterion=nn.CrossEntropyLoss, **kinds)
+    assert found == pytest.approx(-(shares * np.log(shares)).sum())
+    weighted = constant(criterion=nn.CrossEntropyLoss(label_smoothing=0.1), **kinds)
+    assert weighted is None
+    y = np.random.default_rng(0).standard_normal((20, 2)).astype("float32")
+    found = constant(NeuralNetRegressor, nn.MSELoss, y, 2)
+    assert found == pytest.approx(np.var(y, axis=0).mean(), rel=1e-6)
+    y = np.array([0, 0, 0, 1] * 5)
+    found = constant(NeuralNetBinaryClassifier, nn.BCEWithLogitsLoss, y, 1)
+    assert found == pytest.approx(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25)))
+
+
+def test_a_reference_that_predicts_a_constant_is_told():
+    X, y = data()
+    net = classifier(lr=1e-12).fit(X, y)
+    with torch.no_grad():
+        for parameter in net.module_.parameters():
+            parameter *= 1e-6
+    lc = compressor(FrozenEstimator(net), max_iter=0)
+    assert "Nor did the model before (1.099): train that longer, or check" in said(
+        lc, X, y
+    )
+
+
+# ---- no better than direct compression, fine-tuning ----
+
+
+def stuck():
+    """Return a trained net that will not learn any more."""
+    net = classifier(max_epochs=30).fit(*data())
+    return FrozenEstimator(net.set_params(lr=1e-12))
+
+
+def test_steps_without_use_are_told():
+    lc = compressor(stuck(), multipliers=False, mu_init=1e3)
+    message = said(lc, *data())
+    assert "The LC steps did not improve on direct compression: loss + cost is" in (
+        message
+    )
+    assert message.endswith("check the learning rate.")
+
+
+def test_fine_tuning_without_use_is_told_as_such():
+    lc = compressor(stuck(), max_iter=0, finetune_epochs=1)
+    message = said(lc, *data())
+    assert "Fine-tuning did not improve on direct compression: loss + cost" in message
+    assert message.endswith(
+        "Train longer (finetune_epochs), or check the learning rate."
+    )
+
+
+class Kills(Callback):
+    """Make a net dead in some epoch: it predicts a constant."""
+
+    def __init__(self, epoch, bias=0.0):
+        self.epoch, self.bias = epoch, bias
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == self.epoch:
+            with torch.no_grad():
+                net.module_[0].bias.fill_(-1e3)
+                net.module_[-1].bias.copy_(torch.tensor([self.bias, 0.0, 0.0]))
+
+
+def test_fine_tuning_that_ends_dead_is_not_kept():
+    """Even if direct compression is worse than a constant, in numbers."""
+    X, y = data()
+    module = nn.Sequential(nn.Linear(5, 30), nn.ReLU(), nn.Linear(30, 3))
+    net = classifier(module=module, max_epochs=60, lr=0.5, callbacks=[Kills(61)])
+    net.fit(X, y)
+    with torch.no_grad():
+        module[-1].weight *= 10.0
+        module[-1].bias *= 10.0
+    net.set_params(lr=1e-12)
+    lc = compressor(FrozenEstimator(net), max_iter=0, finetune_epochs=1)
+    message = said(lc, X, y)
+    direct, tuned = lc.history_
+    shares = np.bincount(y) / len(y)
+    entropy = -(shares * np.log(shares)).sum()
+    assert entropy * 0.99 < tuned["loss"] < direct["loss"]
+    assert lc.best_step_ == 0
+    assert (
+        "Fine-tuning ended in a model that predicts no better than a const" in message
+    )
+    assert len(np.unique(lc.predict(X))) > 1
+
+
+def test_fine_tuning_that_ends_worse_is_told():
+    net = classifier(callbacks=[Kills(7, bias=50.0)])
+    lc = compressor(net, finetune_epochs=1, keep="last")
+    message = said(lc, *data())
+    assert "Fine-tuning ended" in message
+    assert lc.best_step_ == 3
+    assert "which is not kept. Lower the learning rate, or train longer" in message
+
+
+def test_a_constant_that_is_not_known_accuses_nobody(monkeypatch):
+    monkeypatch.setattr(NetLearner, "constant_loss", lambda self: None)
+    lc = compressor(classifier(), max_iter=0)
+    assert "constant" not in said(lc, *data())
+
+
+def test_penalties_that_keep_all_are_told_to_rise():
+    X, y = linear()
+    lc = LCCompressor(LinearRegression(), PenaltyL0Pruning(alpha=1e-12), max_iter=3)
+    assert "Raise the price" in said(lc, X, y)
