@@ -105,6 +105,13 @@ def test_the_classes_of_the_net_are_honoured(frozen):
         fitted(net, y=np.where(Y == 1, "d", names[Y]))
 
 
+def test_numbers_of_the_classes_of_the_net_are_labels_too():
+    net = classifier(classes=["c", "a", "b"], lr=0.5, max_epochs=20)
+    lc = fitted(net, y=Y)
+    assert lc.classes_.tolist() == [0, 1, 2]
+    assert np.array_equal(lc.predict(X), lc.predict_proba(X).argmax(1))
+
+
 def test_numbers_of_classes_that_are_missing_keep_their_columns():
     some = Y != 1
     lc = fitted(classifier(classes=[0, 1, 2]), X[some], Y[some])

@@ -40,6 +40,9 @@ def labels_of(
     if given is not None and len(given):
         labels = Labels(np.asarray(given), ignored)
         unknown = y[~labels.known(y)]
+        numbers = Labels(np.arange(len(given)), ignored)
+        if len(unknown) and numbers.known(y).all():  # as skorch itself has them
+            return numbers
         if len(unknown):
             msg = (
                 f"y has the label {shown(unknown[0])}, which is not among the classes="

@@ -35,7 +35,7 @@ def flattened(value: Any, path: str) -> dict[str, Any]:
             kind = "tensor" if isinstance(part, Tensor) else "array"
             whole = torch.as_tensor(part).detach()
             tensors[key] = whole.clone(memory_format=torch.contiguous_format)
-            return {kind: key}
+            return {kind: [key, str(whole.device)]}
         if isinstance(part, Mapping):
             return {"dict": [[skeleton(k), skeleton(v)] for k, v in part.items()]}
         if isinstance(part, list | tuple):
@@ -55,15 +55,22 @@ def restored(state: Mapping[str, Any], path: str) -> Any:
             return part
         ((kind, held),) = part.items()
         if kind == "tensor":
-            return state[held].clone()
+            return _placed(state[held[0]], held[1])
         if kind == "array":
-            return state[held].numpy(force=True).copy()
+            return state[held[0]].numpy(force=True).copy()
         if kind == "dict":
             return {_key(value(k)): value(v) for k, v in held}
         each = [value(v) for v in held]
         return tuple(each) if kind == "tuple" else each
 
     return value(state[path])
+
+
+def _placed(tensor: Tensor, device: str) -> Tensor:
+    """Return a copy of a tensor where it was, if there is such a device."""
+    if device == "cpu" or torch.accelerator.is_available():
+        return tensor.to(device, copy=True)
+    return tensor.clone()
 
 
 def _key(key: Any) -> Any:
