@@ -21,9 +21,13 @@ class Learner(ABC):
     ----------
     estimator : estimator
         The fitted estimator that holds the current weights.
+    exact : bool
+        Whether :meth:`learn` solves the L step whatever the weights are, and so quickly
+        that it may be tried.
     """
 
     estimator: Any
+    exact: bool = False
 
     @property
     def input_dtype(self) -> Any:

@@ -101,6 +101,8 @@ class LinearLStep(LStep):
 class LinearLearner(Learner):
     """A linear model in training (see :class:`LinearLStep`)."""
 
+    exact = True
+
     def __init__(
         self, model: Any, X: Any, y: Any, weight: Any, *, trained: bool
     ) -> None:
