@@ -27,6 +27,7 @@ from sklc.estimator.reference import cached_training
 from sklc.estimator.results import as_if_ended, fitted, forget, put_back_if_it_fails
 from sklc.lc.checkpoint import Checkpoint
 from sklc.lc.progress import displays
+from sklc.lc.resume import resumed
 from sklc.lc.run import Run
 from sklc.lstep import Learner, LStep, rng
 from sklc.schemes import Scheme
@@ -255,6 +256,8 @@ class LCCompressor(
                 check_scheme(self.scheme, learner)
                 identity = self._identity(learner, X, y, fit_params, trained)
                 checkpoints = self._checkpoints(identity, held)
+                saved = checkpoints[0].state if checkpoints else None
+                state = saved and resumed(saved, learner, self.scheme)
                 train_reference = self._training(learner, identity, trained)
             as_if = partial(as_if_ended, learner)
             n_steps = options.max_iter
@@ -268,7 +271,7 @@ class LCCompressor(
                     *displays(int(self.verbose), n_steps),
                 ],
                 train_reference=train_reference,
-                state=checkpoints[0].state if checkpoints else None,
+                state=state,
             )
             try:
                 run.execute()

@@ -48,6 +48,7 @@ class Record:
             residual=math.inf,
             history=[entry],
             kept=kept,
+            direct=kept if self.learner.exact else None,
             mu_init=iterate.mu,
             mu_factor=mu_factor,
             reference_loss=reference_loss,

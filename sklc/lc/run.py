@@ -1,18 +1,11 @@
 """One run of the LC algorithm: it drives the loop, from a first state to the last."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
-from sklc.exceptions import (
-    CheckpointError,
-    DivergenceError,
-    UselessResultWarning,
-    warn,
-)
+from sklc.exceptions import DivergenceError, UselessResultWarning, warn
 from sklc.lc.loop import Iterate, direct_compression, learning_compression
 from sklc.lc.observers import Observer
 from sklc.lc.record import Record
@@ -24,7 +17,7 @@ from sklc.lc.schedule import (
     growth_factor,
     listed,
 )
-from sklc.lc.state import State
+from sklc.lc.state import State, objective
 from sklc.lc.stationarity import dual_residual
 from sklc.lc.verdict import Verdict
 from sklc.lstep.base import Learner
@@ -44,7 +37,7 @@ class Run:
     train_reference : callable or None
         What trains the reference, if not the learner alone.
     state : State or None
-        To go on from.
+        To go on from, see :func:`~sklc.lc.resume.resumed`.
 
     Attributes
     ----------
@@ -113,8 +106,7 @@ class Run:
 
     def _run(self) -> State:
         record = self._record()
-        state = self._first(record) if self.state is None else self._resumed(self.state)
-        self.state = state
+        self.state = state = self.state or self._first(record)
         steps = learning_compression(
             self.learner,
             self.scheme,
@@ -188,32 +180,29 @@ class Run:
             return iterate, growth_factor(iterate.mu, last, self.max_iter)
         return iterate, self.mu_factor
 
-    def _resumed(self, state: State) -> State:
-        """Bring the learner to a state, and the state to the learner's device."""
-        weights = self.learner.weights()
-        own = {name: weights[name] for name in self.scheme.covers(weights)}
-        try:
-            self.learner.load_state_dict(state.learner)
-            state = state.on(next(iter(own.values())).device)
-            _check_fits(state, own)
-        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
-            msg = f"The state to go on from does not fit the model ({error!r})."
-            raise CheckpointError(msg) from error
-        return state
-
     # ---- how it ends ----
 
     def _finetuned(self, record: Record, state: State) -> State:
-        """Train Θ of the iterate that is kept; keep what comes of it if it is good."""
-        self.learner.load_state_dict(state.kept.learner, generators=False)
+        """Train Θ of the iterate that is kept; keep what comes of it if it is good.
+
+        Where that is cheap, Θ of direct compression is trained, too.
+        """
+        starts = [state.kept]
+        if state.direct and state.kept.step != state.direct.step:
+            starts.append(state.direct)
         project = None if self.scheme.keeps_feasible else self.scheme.project
-        kept = state.kept.theta
-        try:
-            theta = self.learner.finetune(kept, self.finetune_epochs, project)
-        except DivergenceError as error:
-            self.diverged = str(error)
-            return state
-        return record.finetuned(state, theta, self.constant_loss)
+        ends = []
+        for kept in starts:
+            self.learner.load_state_dict(kept.learner, generators=False)
+            try:
+                theta = self.learner.finetune(kept.theta, self.finetune_epochs, project)
+            except DivergenceError as error:
+                self.diverged = str(error)
+            else:
+                ends.append(record.finetuned(state, theta, self.constant_loss))
+        if ends:
+            self.diverged = ""
+        return min(ends, key=lambda end: objective(end.entry), default=state)
 
     def warn_if_useless(self) -> None:
         """Warn, once, if the result is of little use, of all that is wrong with it."""
@@ -228,18 +217,3 @@ class Run:
         )
         if message := str(verdict):
             warn(message, UselessResultWarning)
-
-
-def _check_fits(state: State, weights: Mapping[str, Tensor]) -> None:
-    """Raise a TypeError unless the shapes in a state are those of the weights."""
-    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
-    n = sum(weight.numel() for weight in weights.values())
-    iterate = state.iterate
-    found = [
-        {name: tuple(code.shape) for name, code in theta.items()}
-        for theta in (iterate.theta, state.kept.theta)
-    ]
-    vectors = iterate.weights, iterate.multipliers
-    if found != [shapes, shapes] or any(tuple(v.shape) != (n,) for v in vectors):
-        msg = f"weights of {shapes} are wanted, and {found} are in it"
-        raise TypeError(msg)

@@ -51,7 +51,14 @@ def to_bytes(state: State, identity: Mapping[str, Any]) -> bytes:
         store(prefix, {name: torch.from_numpy(a) for name, a in arrays.items()})
         return header
 
-    iterate, kept = state.iterate, state.kept
+    def store_kept(name: str, kept: Kept) -> dict[str, Any]:
+        return {
+            "step": kept.step,
+            "theta": store_theta(f"{name}/theta/", kept.theta),
+            "learner": store(f"{name}/learner/", kept.learner),
+        }
+
+    iterate = state.iterate
     store("", {"weights": iterate.weights, "multipliers": iterate.multipliers})
     header = {
         "identity": identity,
@@ -63,15 +70,15 @@ def to_bytes(state: State, identity: Mapping[str, Any]) -> bytes:
         "mu_factor": state.mu_factor,
         "reference_loss": state.reference_loss,
         "history": state.history,
-        "kept_step": kept.step,
         "theta": store_theta("theta/", iterate.theta),
-        "kept_theta": store_theta("kept_theta/", kept.theta),
         "learner": store("learner/", state.learner),
-        "kept_learner": store("kept_learner/", kept.learner),
+        "kept": store_kept("kept", state.kept),
+        "direct": state.direct and store_kept("direct", state.direct),
     }
-    copies = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     text = json.dumps(header, default=_plain)
-    content = save(copies, {"format": _FORMAT, "checksum": _BLANK, "sklc": text})
+    content = save(
+        _apart(tensors), {"format": _FORMAT, "checksum": _BLANK, "sklc": text}
+    )
     found = _CHECKSUM_FIELD.search(content)
     assert found is not None
     start, end = found.span(1)
@@ -168,9 +175,16 @@ def _state(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> State:
             if name.startswith(prefix)
         }
 
-    def theta(name: str) -> Theta:
-        arrays = {n: t.numpy() for n, t in below(f"{name}/").items()}
-        return unpack(header[name], arrays)
+    def theta(prefix: str, packed: Mapping[str, Any]) -> Theta:
+        return unpack(packed, {n: t.numpy() for n, t in below(prefix).items()})
+
+    def kept(name: str) -> Kept:
+        found = header[name]
+        return Kept(
+            step=range(step + 1)[found["step"]],
+            theta=theta(f"{name}/theta/", found["theta"]),
+            learner=found["learner"] | below(f"{name}/learner/"),
+        )
 
     def number(
         name: str, good: Callable[[float], bool], within: Mapping[str, Any] = header
@@ -199,24 +213,33 @@ def _state(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> State:
         mu=number("mu", positive),
         weights=tensors["weights"],
         multipliers=tensors["multipliers"],
-        theta=theta("theta"),
+        theta=theta("theta/", header["theta"]),
         gap=number("gap", lambda gap: gap >= 0),
-    )
-    kept = Kept(
-        step=range(step + 1)[header["kept_step"]],
-        theta=theta("kept_theta"),
-        learner=header["kept_learner"] | below("kept_learner/"),
     )
     return State(
         iterate=iterate,
         residual=number("residual", lambda residual: residual >= 0),
         history=history,
-        kept=kept,
+        kept=kept("kept"),
+        direct=kept("direct") if header["direct"] is not None else None,
         mu_init=number("mu_init", positive),
         mu_factor=number("mu_factor", lambda factor: 1 <= factor < math.inf),
         reference_loss=number("reference_loss", lambda loss: True),
         learner=header["learner"] | below("learner/"),
     )
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors on the CPU, none of which shares memory with another."""
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        if own.untyped_storage().data_ptr() in seen:
+            own = own.clone()
+        seen.add(own.untyped_storage().data_ptr())
+        found[name] = own
+    return found
 
 
 def _plain(value: Any) -> Any:

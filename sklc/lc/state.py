@@ -44,6 +44,9 @@ class State:
     history : list of dict
         An entry for every step, from step 0 on, and one more for fine-tuning.
     kept : Kept
+    direct : Kept or None
+        Direct compression, where fine-tuning is so cheap that it is tried from there
+        as well.
     mu_init, mu_factor : float
         The first pull, and the factor by which it grows.
     reference_loss : float
@@ -56,6 +59,7 @@ class State:
     residual: float
     history: list[dict[str, Any]]
     kept: Kept
+    direct: Kept | None
     mu_init: float
     mu_factor: float
     reference_loss: float
@@ -84,7 +88,10 @@ class State:
             theta=to(self.iterate.theta, device),
         )
         kept = replace(self.kept, theta=to(self.kept.theta, device))
-        return replace(self, iterate=iterate, kept=kept)
+        direct = self.direct and replace(
+            self.direct, theta=to(self.direct.theta, device)
+        )
+        return replace(self, iterate=iterate, kept=kept, direct=direct)
 
 
 def objective(entry: Mapping[str, Any]) -> tuple[float, int]:

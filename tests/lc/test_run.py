@@ -7,13 +7,20 @@ import pytest
 import torch
 from nets import classifier, compressor, data
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LinearRegression
 from skorch.callbacks import Callback
 from torch import nn
 
+from sklc import LCCompressor
 from sklc.codes import decompress
 from sklc.exceptions import DivergenceError
 from sklc.lstep import NetLearner, NetLStep
-from sklc.schemes import AdaptiveQuantization, PenaltyL0Pruning
+from sklc.schemes import (
+    AdaptiveQuantization,
+    ConstraintL0Pruning,
+    LowRank,
+    PenaltyL0Pruning,
+)
 
 
 class Raises(Callback):
@@ -233,3 +240,28 @@ def test_the_sizes_are_those_of_the_result():
     biases = 4 + 3
     assert lc.nbits_ == kept["nbits"] + 32 * biases
     assert lc.compression_ratio_ == 32 * (20 + 12 + biases) / lc.nbits_
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "scheme", [AdaptiveQuantization(k=2), ConstraintL0Pruning(kappa=3), LowRank(rank=1)]
+)
+def test_a_linear_model_is_never_worse_than_direct_compression_and_a_refit(
+    scheme, seed, tmp_path
+):
+    """Even if its steps lead nowhere; and so if it goes on from a file."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((50, 8)) @ rng.standard_normal((8, 8))
+    Y = X @ rng.standard_normal((8, 3)) + rng.standard_normal((50, 3))
+    options = {"finetune_epochs": 1, "mu_init": 1.0}
+    model = LinearRegression()
+    direct = LCCompressor(model, scheme, max_iter=0, **options).fit(X, Y)
+    steps = {"mu_factor": 3.0, "max_iter": 4}
+    for keep in "last", "best":
+        path = tmp_path / keep
+        lc = LCCompressor(model, scheme, keep=keep, checkpoint=path, **options, **steps)
+        for _ in range(2):
+            lc.fit(X, Y)
+            kept = lc.history_[lc.best_step_]["loss"]
+            assert kept <= direct.history_[-1]["loss"] * (1 + 1e-9)
+            assert len(lc.history_) == lc.n_iter_ + 2
