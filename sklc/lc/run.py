@@ -3,14 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Any
 
 from torch import Tensor
 
+from sklc.codes import Code, decompress
 from sklc.exceptions import DivergenceError, warn
 from sklc.lc.checkpoint import Checkpoint
 from sklc.lc.loop import Iterate, direct_compression, learning_compression
 from sklc.lc.progress import Progress
-from sklc.lc.record import Record
+from sklc.lc.record import Kept, Record
 from sklc.lc.schedule import GROWTH, automatic_mu, exponential, growth_factor, listed
 from sklc.lc.stationarity import dual_residual
 from sklc.lstep.base import Learner
@@ -54,6 +56,7 @@ class Run:
     reference_loss: float = field(init=False)
     n_iter: int = field(init=False, default=0)
     termination: str = field(init=False, default="failed")
+    _direct: Kept | None = field(init=False, default=None)
     _before: Iterate | None = field(init=False, default=None)
 
     def execute(self) -> None:
@@ -107,7 +110,7 @@ class Run:
         else:
             (self.train_reference or self.learner.train_reference)()
             self.reference_loss = self.learner.loss()
-            first, mu_factor = self._direct()
+            first, mu_factor = self._start()
             mu = first.mu
         following = learning_compression(
             self.learner,
@@ -118,13 +121,15 @@ class Run:
         )
         for iterate in chain([] if saved else [first], following):
             self.record.add(iterate)
+            if iterate.step == 0:
+                self._direct = self.record.kept
             if self.checkpoint:
                 self.checkpoint.save(
                     iterate, self.record, mu, mu_factor, self.reference_loss
                 )
             yield iterate
 
-    def _direct(self) -> tuple[Iterate, float]:
+    def _start(self) -> tuple[Iterate, float]:
         """Return direct compression at the first pull, and the factor of its growth."""
         if isinstance(self.mu_init, str):
             iterate, last = automatic_mu(self.learner, self.scheme)
@@ -144,11 +149,23 @@ class Run:
         return exponential(first, mu_factor)
 
     def _finetune(self) -> None:
-        kept = self.record.kept
+        """Fine-tune what is kept; where that costs little, direct compression too."""
+        found = [self.record.kept]
+        if self._direct and found[0].step > 0 and self.learner.exact:
+            found.append(self._direct)
+        trained = [self._trained(kept) for kept in found]
+        _, theta, state = min(trained, key=lambda candidate: candidate[0])
+        self.learner.restore(state)
+        self.record.add_finetuned(theta)
+
+    def _trained(self, kept: Kept) -> tuple[float, dict[str, Code], dict[str, Any]]:
+        """Return loss + cost of a fine-tuned Θ, itself, and the learner's state."""
         self.learner.restore(kept.snapshot)
         project = None if self.scheme.keeps_feasible else self.scheme.project
         theta = self.learner.finetune(kept.theta, self.finetune_epochs, project)
-        self.record.add_finetuned(theta)
+        weights, layers = decompress(theta), self.learner.layers()
+        cost = self.scheme.cost(theta, weights, layers)
+        return self.learner.loss() + cost, theta, self.learner.snapshot()
 
     def ratio(self, theta_bits: int) -> float:
         """Return the compression ratio of the model, with so many bits for Θ."""
