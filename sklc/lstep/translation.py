@@ -22,10 +22,12 @@ class Translation:
 
     @property
     def classes(self) -> np.ndarray | None:
+        """What the outputs of a classifier stand for, if it is known here."""
         return None
 
     @property
     def features(self) -> dict[str, Any]:
+        """What is known of the columns of a table."""
         return {}
 
     def samples(self, X: Any) -> Any:
