@@ -56,7 +56,7 @@ class Probe:
         self.learner, self.scheme = learner, scheme
         self.names = scheme.covers(learner.weights())
         self.zero = {n: torch.zeros_like(w) for n, w in self.weights().items()}
-        self.loss = learner.loss()
+        self.loss = self._now = learner.loss()
         self.curved = self.curvature(self.zero)
         self.strong = strong * (self.curved or 1.0)
 
@@ -74,7 +74,7 @@ class Probe:
         """
         own = self.weights()
         away = _square({name: own[name] - compressed[name] for name in own})
-        rise = self._loss_of(compressed) - self.learner.loss()
+        rise = self._loss_of(compressed) - self._now
         found = 2 * rise / away if away > 0 else 0.0
         return found if 0 < found < math.inf else 0.0
 
@@ -91,7 +91,7 @@ class Probe:
         own, layers = self.weights(), self.learner.layers()
         theta = self.scheme.compress(own, self.strong, theta, layers)
         price = self.scheme.cost(theta, own, layers)
-        return Spot(pull, self.learner.loss() - self.loss, price, _square(own))
+        return Spot(pull, self._now - self.loss, price, _square(own))
 
     def settle(self, pull: float, share: float) -> Spot:
         r"""Leave the learner at smaller weights, if these are better.
@@ -123,6 +123,7 @@ class Probe:
         state = learner.state_dict()
         for _ in range(_MOST):
             learner.learn(self.zero, pull, 1)
+            self._now = learner.loss()
             spot = self.here(pull)
             if spot.rise >= _NEAR * worth:
                 break
@@ -134,6 +135,7 @@ class Probe:
                 break
             pull *= _STEP
         learner.load_state_dict(state)
+        self._now = self.loss + best.rise
         return max(best, felt, key=lambda spot: spot.rise)
 
     def _loss_of(self, weights: Mapping[str, Tensor]) -> float:

@@ -39,7 +39,7 @@ class LinearModel:
     targets: Callable[[Any, Any, Array], tuple[Array, Array]]
     loss: Callable[[Any, Any, Array, Array], Objective]
     refused: Mapping[str, tuple[Callable[[Any], bool], str]]
-    tol: Callable[[Any], float] = lambda model: 1.0  # it is solved directly
+    tol: Callable[[Any], float]
 
     def refuse_options(self, model: Any) -> None:
         """Raise a ValueError if an option makes it another problem."""
@@ -112,9 +112,13 @@ def _tol(model: Any) -> float:
     return float(model.tol)
 
 
+def _any_tol(model: Any) -> float:
+    return 1.0  # it is solved directly
+
+
 #: By exact type.
 MODELS: dict[type, LinearModel] = {
-    LinearRegression: LinearModel(False, _numbers, _squared_error, _SIGNS),
-    Ridge: LinearModel(False, _numbers, _squared_error, _SIGNS),
+    LinearRegression: LinearModel(False, _numbers, _squared_error, _SIGNS, _any_tol),
+    Ridge: LinearModel(False, _numbers, _squared_error, _SIGNS, _any_tol),
     LogisticRegression: LinearModel(True, _labels, _log_loss, _LOGISTIC, _tol),
 }
