@@ -266,11 +266,11 @@ def test_ranks_of_weights_that_have_one():
 
 
 def test_the_worked_numbers():
-    """By hand: 144 positions of 4 groups, and a strided kernel along both axes."""
+    """By hand: four groups at 144 positions; a kernel along each axis in turn."""
     code = Factored(torch.ones(32, 1), torch.ones(1, 36), (32, 4, 3, 3))
     assert Flops()(code, LayerInfo("Conv2d", groups=4, uses=144.0)) == 25_344.0
-    split = Factored(torch.ones(12, 1), torch.ones(1, 6), (4, 2, 3, 3), "scheme_2")
-    grid = Grid((12, 12), (6, 6))
-    between, out = 12 * 6, 6 * 6
-    info = LayerInfo("Conv2d", uses=36.0, grids=(grid,))
-    assert Flops()(split, info) == between * 6 + out * 12
+    split = Factored(torch.ones(48, 6), torch.ones(6, 48), (16, 16, 3, 3), "scheme_2")
+    info = LayerInfo("Conv2d", uses=9.0, grids=(Grid((5, 5), (3, 3)),))
+    assert Flops()(split, info) == 6 * 48 * (5 * 3 + 3 * 3) == 6_912.0
+    info = LayerInfo("Conv2d", uses=36.0, grids=(Grid((12, 12), (6, 6)),))
+    assert Flops()(split, info) == 6 * 48 * (12 * 6 + 6 * 6)

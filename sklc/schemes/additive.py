@@ -8,8 +8,8 @@ from torch import Tensor
 
 from sklc.checks import check_int, check_real
 from sklc.codes import Code, Sum, Theta, decompress
-from sklc.ops.backend import numbers, sum_dtype
-from sklc.schemes.base import Scheme, floats
+from sklc.ops.backend import at_least_float32, sum_dtype
+from sklc.schemes.base import Scheme, floats, numbers
 from sklc.schemes.composition import Composition
 from sklc.schemes.problem import Problem, Weights
 
@@ -191,9 +191,13 @@ def _distortion(problem: Problem, theta: Theta) -> float:
         pieces = zip(
             *(x.reshape(-1).split(_PIECE) for x in (weight, dense)), strict=True
         )
-        dtype = sum_dtype(weight)
-        squares += [(w.to(dtype) - d).square().sum() for w, d in pieces]
+        squares += [_square(at_least_float32(w) - d) for w, d in pieces]
     return math.fsum(numbers(squares))
+
+
+def _square(x: Tensor) -> Tensor:
+    """Return the sum of squares, in double precision where there is one."""
+    return torch.linalg.vector_norm(x, dtype=sum_dtype(x)).square()
 
 
 def _total(scheme: Scheme, theta: Theta, problem: Problem) -> float:
