@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from sklc.ops.cells import cell_bounds
 from sklc.ops.lloyd import Clusterings
 from sklc.ops.monge import Floats, Ints, cheapest_sources
-from sklc.ops.points import Points
 from sklc.ops.stretch import Stretch
 
 ROUNDING = 1e-13  # of the sum of squares: the noise of sums
