@@ -119,6 +119,7 @@ def kmeans(
     if max_nonzero is not None:
         n_zeros = np.maximum(size - max_nonzero, 0)
         k = min(k, max_nonzero + 1)
+    k = min(k, x.shape[1] + zero)  # more are of no use
     given = None
     if starts is not None and 0 < starts.shape[1] <= k - zero:
         given = starts.detach().double().cpu().numpy()
@@ -227,9 +228,12 @@ def _solve(problem: Problem, starts: Floats | None) -> tuple[Any, ...]:
     if (unit != 1).any():
         problem = replace(problem, x=x * unit[:, None])
         starts = None if starts is None else starts * unit[:, None]
-    found = _search(problem, starts)
-    _refine(problem, starts, found)
-    found.put(*_few_values(problem))
+    found, few = _few_values(problem)
+    if len(rest := np.flatnonzero(~few)):
+        part, own = problem.part(rest), None if starts is None else starts[rest]
+        other = _search(part, own)
+        _refine(part, own, other)
+        found.put(rest, other, np.arange(len(rest)))
     centers, count = _centers(problem, found, unit, x)
     excess = np.clip(found.error - found.lower, 0.0, None) + found.noise
     with np.errstate(over="ignore", under="ignore"):
@@ -334,8 +338,8 @@ def _start_again(part: Problem, hard: Ints, starts: Floats, found: Found) -> Non
     found.centers[at], found.error[at] = centers[better], error[better]
 
 
-def _few_values(problem: Problem) -> tuple[Ints, Found, Ints]:
-    """Find the rows with no more values than centres, and cluster these."""
+def _few_values(problem: Problem) -> tuple[Found, NDArray[np.bool_]]:
+    """Cluster the rows with no more values than centres; tell which these are."""
     x, size, k = problem.x, problem.size, problem.k
     g, width = x.shape
     column, every = np.arange(width), np.arange(g)
@@ -359,8 +363,8 @@ def _few_values(problem: Problem) -> tuple[Ints, Found, Ints]:
         number += np.where(cut > stop[at][row], 1 + (begin[at][row] > 0), 0)
         cuts[at, place[at]], cuts[at, place[at] + 1] = begin[at], stop[at]
     cuts[at[row], number] = cut
-    nothing = np.zeros(g)
-    return at, Found(cuts, place, np.zeros((g, k)), nothing, nothing, nothing), at
+    errors = np.zeros((3, g))
+    return Found(cuts, place, np.zeros((g, k)), *errors), few
 
 
 def _centers(

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from sklc.ops.cells import cell_bounds
 from sklc.ops.lloyd import Clusterings
-from sklc.ops.monge import Floats, Ints, cheapest_sources
+from sklc.ops.monge import Floats, Ints
+from sklc.ops.paths import shortest_paths
 from sklc.ops.stretch import Stretch
 
 ROUNDING = 1e-13  # of the sum of squares: the noise of sums
@@ -26,6 +27,7 @@ _STEPS = 4  # of Lloyd's algorithm from what a round finds
 _SQUEEZES = 5  # steps of it from both ends of where the centres may be
 _LAST_STEPS = 50
 _FEW = 16  # positions for each cut that need no narrowing
+_MANY = 16  # centres, of which too many may lie before a zero
 _NEAR = 32  # positions from the best known cuts on, where all are too many
 
 
@@ -89,29 +91,21 @@ class Search:
         ndarray of shape (g,)
             No clustering has a squared error below, up to the noise.
         """
-        best = self.best
+        best, every = self.best, np.arange(len(self.noise))
         branches = self._narrowed(exact, goal)
-        left = self._left(branches)
-        solvable = left <= exact
-        lower = branches.lower.copy()
-        for place in np.unique(branches.place):
-            here = branches.place == place
-            if (some := np.flatnonzero(solvable & here)).size:
-                lower[some] = self._solve(
-                    branches.part(some), *self._windows(branches.part(some))
-                )
-            near = here & ~solvable & (best.place[branches.rows] == place)
-            if near.any():
-                part = branches.part(near)
-                best.offer(part.rows, best.centers[part.rows], _LAST_STEPS)
-                cuts, (low, high) = best.cuts[part.rows], self._windows(part)
-                low, high = (
-                    np.maximum(low, cuts - _NEAR),
-                    np.minimum(high, cuts + _NEAR),
-                )
-                self._solve(part, low, np.maximum(low, high))
         least = best.upper.copy()
-        np.minimum.at(least, branches.rows, lower)
+        np.minimum.at(least, branches.rows, branches.lower)
+        low, high = self._windows(branches)
+        left = np.maximum(high - low + 1, 0).sum(axis=(0, 2))
+        proved = np.isin(every, branches.rows) & (left <= exact)
+        rows = every[proved]
+        value = self._solve(rows, low[:, rows], high[:, rows])
+        least[rows] = np.minimum(best.upper[rows], np.maximum(least[rows], value))
+        if len(rows := every[~proved & np.isin(every, branches.rows)]):
+            best.offer(rows, best.centers[rows], _LAST_STEPS)
+            cuts = best.cuts[rows]
+            near = np.maximum(low[:, rows], cuts - _NEAR)
+            self._solve(rows, near, np.minimum(high[:, rows], cuts + _NEAR))
         return least
 
     # ---- where the centres may be ----
@@ -128,7 +122,11 @@ class Search:
             return self._split(root)
         stretch = Stretch(points)
         count = max(32, _FIRST_CELLS * n_free)
-        going = self._split(self._round(root, stretch, count))
+        going = self._round(root, stretch, count)
+        if self.best.zero is None or n_free <= _MANY:
+            going = self._split(going)
+        else:
+            return self._split(going)
         count = max(8, round(_CELLS * n_free**0.5))
         done = []
         left, apart = self._left(going), self._apart(going)
@@ -245,79 +243,56 @@ class Search:
 
     # ---- where the cuts may be ----
 
-    def _windows(self, branches: Branches) -> tuple[Ints, Ints]:
-        """Return where the cuts may be: low and high, both of shape (b, k + 1)."""
-        best, rows, at = self.best, branches.rows, np.arange(len(branches.rows))
+    def _cuts(self, branches: Branches) -> tuple[Ints, Ints]:
+        """Return what the cuts of branches are between, both of shape (b, k + 1)."""
+        best, rows = self.best, branches.rows
         low, high = (best.nearest(rows, x) for x in (branches.low, branches.high))
         if best.bounded and best.n_free:
             # points nearer to another centre may have to be zeros, but the mean of a
             # cluster lies between its points
-            begin, stop = (at, branches.place), (at, branches.place + 1)
+            begin = np.arange(len(rows)), branches.place
+            stop = np.arange(len(rows)), branches.place + 1
             first, last = self.points.first[rows], self.points.last[rows]
-            ends = np.concatenate([branches.low[:, :1], branches.low], axis=1)
-            least = self.points.find(ends[begin], first, last)
-            least = np.where(branches.place > 0, least, first)
-            low[begin] = np.minimum(least, last - best.n_zeros[rows])
-            low = np.minimum.accumulate(low[:, ::-1], axis=1)[:, ::-1]
-            ends = np.concatenate([branches.high, branches.high[:, -1:]], axis=1)
-            most = self.points.find(np.nextafter(ends[begin], np.inf), first, last)
-            high[stop] = np.where(branches.place < best.n_free, most, last)
-            low[stop] = np.maximum(low[stop], low[begin] + best.n_zeros[rows])
-            high[stop] = np.maximum(high[stop], low[stop])
-            high[begin] = np.minimum(high[begin], high[stop] - best.n_zeros[rows])
-            low = np.maximum.accumulate(low, axis=1)
-        return low, np.maximum(low, high)
+            ends = np.append(branches.low[:, :1], branches.low, axis=1)[begin]
+            ends = self.points.find(ends, first, last)
+            low[begin] = np.where(branches.place > 0, ends, first)
+            ends = np.append(branches.high, branches.high[:, -1:], axis=1)[begin]
+            ends = self.points.find(np.nextafter(ends, np.inf), first, last)
+            high[stop] = np.where(branches.place < best.n_free, ends, last)
+        return low, high
+
+    def _windows(self, branches: Branches) -> tuple[Ints, Ints]:
+        """Return where the cuts of all rows may be, as for :func:`shortest_paths`."""
+        cuts = self._cuts(branches)
+        shape = 2, *self.best.cuts.shape
+        low, high = np.full(shape, self.points.x.size), np.full(shape, -1)
+        behind = np.arange(shape[2]) > branches.place[:, None]
+        if self.best.zero is None:
+            behind[:] = False
+        for bit in 0, 1:
+            for at in range(shape[2]):
+                some = behind[:, at] == bit
+                rows = branches.rows[some]
+                np.minimum.at(low[bit, :, at], rows, cuts[0][some, at])
+                np.maximum.at(high[bit, :, at], rows, cuts[1][some, at])
+        return low, high
 
     def _left(self, branches: Branches) -> Ints:
         """Count the positions that are left for the cuts of the rows of branches."""
-        low, high = self._windows(branches)
-        total = np.bincount(branches.rows, (high - low + 1).sum(axis=1))
-        return total[branches.rows].astype(np.intp)
+        low, high = self._cuts(branches)
+        size = np.maximum(high - low + 1, 0).sum(axis=1)
+        return np.bincount(branches.rows, size)[branches.rows].astype(np.intp)
 
-    def _solve(self, branches: Branches, low: Ints, high: Ints) -> Floats:
+    def _solve(self, rows: Ints, low: Ints, high: Ints) -> Floats:
         """Keep the best clusterings with cuts in windows; return their errors."""
-        rows, place = branches.rows, branches.place
-        value, cuts = self._shortest(rows, int(place[0]), low, high)
-        self.best.keep(rows, cuts, place, self.best.centers[rows])
+        best = self.best
+        if not len(rows):
+            return np.zeros(0)
+        zero = None if best.zero is None else best.zero[rows]
+        value, cuts, place = shortest_paths(
+            self.points, rows, low, high, zero, best.n_zeros[rows]
+        )
+        some = np.isfinite(value)
+        rows = rows[some]
+        best.keep(rows, cuts[some], place[some], best.centers[rows])
         return value
-
-    def _shortest(
-        self, rows: Ints, place: int, low: Ints, high: Ints
-    ) -> tuple[Floats, Ints]:
-        """Return the least squared errors with cuts in windows, and these cuts."""
-        g, k = low.shape[0], low.shape[1] - 1
-        owner, position = _spans(low[:, 0], high[:, 0])
-        value = np.zeros(g)
-        layers, sources = [position], []
-        for j in range(k):
-            target_owner, target = _spans(low[:, j + 1], high[:, j + 1])
-            ends = [self.points.moments(at) for at in (position, target)]
-            needed = np.zeros(g, dtype=np.intp)
-            if self.best.zero is not None and j == place:
-                needed = self.best.n_zeros[rows]
-                for part, at in zip(ends, (owner, target_owner), strict=True):
-                    zero = self.best.zero[rows][at]  # the squares of what is pinned
-                    part[2] += zero * (zero * part[0] - 2 * part[1])
-                    part[1] = 0.0
-            earliest = np.searchsorted(owner, target_owner)
-            latest = np.searchsorted(position, target - needed[target_owner], "right")
-            value, source = cheapest_sources(value, *ends, earliest, latest - 1)
-            owner, position = target_owner, target
-            layers.append(position)
-            sources.append(source)
-        node = np.arange(g)
-        cuts = np.empty((g, k + 1), dtype=np.intp)
-        cuts[:, k] = layers[k]
-        for j in reversed(range(k)):
-            node = sources[j][node]
-            cuts[:, j] = layers[j][node]
-        return value, cuts
-
-
-def _spans(low: Ints, high: Ints) -> tuple[Ints, Ints]:
-    """Return all numbers from each `low` to its `high`, and the place of these ends."""
-    size = high - low + 1
-    owner = np.repeat(np.arange(len(low)), size)
-    return owner, np.arange(len(owner)) + np.repeat(
-        low - (np.cumsum(size) - size), size
-    )

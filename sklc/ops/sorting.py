@@ -84,7 +84,9 @@ def count_below(x: Tensor, thresholds: Tensor) -> Tensor:
     uint8 or int32 Tensor of shape (g, n)
     """
     if not x.is_cpu or thresholds.shape[1] > _FEW:
-        return torch.searchsorted(thresholds.contiguous(), x.contiguous(), out_int32=True)
+        return torch.searchsorted(
+            thresholds.contiguous(), x.contiguous(), out_int32=True
+        )
     values, limits = x.numpy(), thresholds.numpy()
     out = np.zeros(x.shape, dtype=np.uint8)
     height = max(1, _PIECE // max(1, x.shape[1]))
