@@ -19,6 +19,7 @@ from sklc.ops.search import Search
 #: Points times centres, of all rows together, up to which the result is optimal.
 EXACT_LIMIT = 6_000_000
 _POSITIONS = 1 << 18  # for the cuts, in all, that are searched beyond the limit
+_FEW = 2048  # of these that a row has in any case
 _GOAL = 1e-4  # share of the squared error that is not worth a search beyond the limit
 _LONG = 64  # numbers of a row from which on centres are given cells
 _AT_ONCE = 1 << 18  # numbers, or pairs of cells, of the rows that are searched together
@@ -126,7 +127,7 @@ def kmeans(
     if size.sum() * k <= EXACT_LIMIT:
         effort = Effort(x.size * (k + 1) ** 2, 0.0)
     else:
-        effort = Effort(_POSITIONS // g, _GOAL)
+        effort = Effort(max(_POSITIONS // g, _FEW), _GOAL)
     each = max(1, _AT_ONCE // max(width, (8 if width > _LONG else 1) * k * k))
     parts = []
     for first in range(0, g, each):
@@ -238,7 +239,7 @@ def _solve(problem: Problem, starts: Floats | None) -> tuple[Any, ...]:
     excess = np.clip(found.error - found.lower, 0.0, None) + found.noise
     with np.errstate(over="ignore", under="ignore"):
         error, excess = (
-            e / unit**2 for e in (found.error, np.minimum(excess, found.error))
+            e / unit / unit for e in (found.error, np.minimum(excess, found.error))
         )
     return centers, count, error, excess, *_ends(x, problem.size, found)
 

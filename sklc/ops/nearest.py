@@ -1,11 +1,9 @@
 """The nearest of few values, for every one of many numbers."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from sklc.ops.backend import at_least_float32, numpy_view
+from sklc.ops.backend import at_least_float32
 from sklc.ops.kmeans import Zeros
 from sklc.ops.sorting import count_below
 
@@ -17,7 +15,8 @@ def nearest(rows: Tensor, values: Tensor) -> Tensor:
     ----------
     rows : Tensor of shape (g, n)
     values : Tensor of shape (g, m)
-        Each row in increasing order; of equal values the first is taken.
+        Each row in increasing order; of the values that equal the last the first is
+        taken.
 
     Returns
     -------
@@ -27,7 +26,7 @@ def nearest(rows: Tensor, values: Tensor) -> Tensor:
     low, high = values[:, :-1], values[:, 1:]
     # halves cannot overflow; the middle of neighbouring floats may round up to `high`
     middle = torch.minimum(low / 2 + high / 2, torch.nextafter(high, low))
-    middle = middle.masked_fill(low == high, torch.inf)
+    middle = middle.masked_fill((low == high) & (high == values[:, -1:]), torch.inf)
     return count_below(at_least_float32(rows), middle)
 
 
@@ -38,20 +37,18 @@ def nearest_or_zero(rows: Tensor, values: Tensor, zeros: Zeros | None) -> Tensor
     """
     if zeros is None:
         both, _ = torch.cat([values.new_zeros(len(values), 1), values], 1).sort(dim=1)
-        index: Any = numpy_view(nearest(rows, both))
-        place = numpy_view((values < 0).sum(1, keepdim=True))
+        index = nearest(rows, both)
+        place = (values < 0).sum(1, keepdim=True)
         pinned = index == place
         index += index < place
-        index[pinned] = 0
-        return torch.as_tensor(index)
-    index = numpy_view(nearest(rows, values))
+        return index.masked_fill_(pinned, 0)
+    index = nearest(rows, values)
     index += 1
-    index[_between(at_least_float32(rows), zeros)] = 0
-    return torch.as_tensor(index)
+    return index.masked_fill_(_between(at_least_float32(rows), zeros), 0)
 
 
-def _between(rows: Tensor, zeros: Zeros) -> Any:
-    """Return the mask, of NumPy or torch, of the weights that are zeros."""
+def _between(rows: Tensor, zeros: Zeros) -> Tensor:
+    """Return the mask of the weights that are zeros."""
     low, high = (
         torch.from_numpy(end).to(rows.device, rows.dtype)[:, None]
         for end in (zeros.low, zeros.high)
@@ -66,4 +63,4 @@ def _between(rows: Tensor, zeros: Zeros) -> Any:
             number = ties.cumsum(1, dtype=torch.int32)
             first = torch.from_numpy(skip[some]).to(rows.device)[:, None]
             mask[at] &= ~(ties & (number <= first))
-    return numpy_view(mask)
+    return mask
