@@ -42,7 +42,7 @@ import scipy.linalg
 import torch
 from sklearn.cluster import KMeans
 
-from sklc.ops.kmeans1d import EXACT_LIMIT
+from sklc.ops.kmeans import EXACT_LIMIT
 from sklc.ops.svd import SVD
 from sklc.schemes import (
     AdaptiveQuantization,

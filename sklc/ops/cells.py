@@ -47,7 +47,7 @@ def cell_bounds(
     zero: Floats | None,
     penalty: Floats,
 ) -> Floats:
-    """Bound the squared error of all clusterings with a centre in a cell, for all cells.
+    """Bound the squared errors of clusterings with a centre in a cell, for all.
 
     Parameters
     ----------
@@ -98,7 +98,8 @@ def cell_bounds(
         ahead.append((ahead[-1][:, :, None] + after_j).min(axis=1))
         before_j = between[:, max(between.shape[1] - 1 - j, 0)]
         behind.append((before_j + behind[-1][:, None]).min(axis=2))
-    return np.stack(ahead, axis=1) + np.stack(behind[::-1], axis=1)
+    bounds: Floats = np.stack(ahead, axis=1) + np.stack(behind[::-1], axis=1)
+    return bounds
 
 
 def _least(points: Points, rows: Ints, slope: Floats, level: Floats) -> Floats:
@@ -116,7 +117,9 @@ def _least(points: Points, rows: Ints, slope: Floats, level: Floats) -> Floats:
     count, sums, _ = points.moments(points.find(cross, first, last))
     below = slope * sums + level * count
     total = points.total[:, rows].reshape(3, *shape)
-    return np.where(slope >= 0, below, slope * total[1] + level * total[0] - below)
+    above = slope * total[1] + level * total[0] - below
+    least: Floats = np.where(slope >= 0, below, above)
+    return least
 
 
 def _among_all(points: Points, rows: Ints, lines: Lines) -> Floats:

@@ -1,20 +1,17 @@
 """Optimal k-means of numbers, in many rows at once."""
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from sklc.ops.backend import at_least_float32
-from sklc.ops.gaps import clustered, shortened
-from sklc.ops.lloyd import Clusterings
 from sklc.ops.monge import Floats, Ints
-from sklc.ops.points import BLOCK, Points, Reals, bisect
-from sklc.ops.search import Search
+from sklc.ops.points import BLOCK, Reals, bisect
+from sklc.ops.problem import Effort, Found, Problem, few_values, refine, search
 
 #: Points times centres, of all rows together, up to which the result is optimal.
 EXACT_LIMIT = 6_000_000
@@ -23,10 +20,7 @@ _FEW = 2048  # of these that a row has in any case
 _GOAL = 1e-4  # share of the squared error that is not worth a search beyond the limit
 _LONG = 64  # numbers of a row from which on centres are given cells
 _AT_ONCE = 1 << 18  # numbers, or pairs of cells, of the rows that are searched together
-_PRECISE = 1e-9  # rounding of sums of squares that may be left, of the squared error
-_STEPS = 20  # of Lloyd's algorithm from a start
 _HUGE = 300  # binary exponent from which on, or below minus which, squares may overflow
-_TRIES = 4  # to shorten gaps
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +105,8 @@ def kmeans(
     tried: ``excess`` tells how far from optimal the result can be.
 
     Time is that of a sort where the search closes fast, as on weights of nets, and
-    ``O(n k log n)`` a row at worst. Memory: the sorted copy, as much again for sums, and
-    100 bytes for every position for a cut that is tried.
+    ``O(n k log n)`` a row at worst. Memory: the sorted copy, as much again for sums,
+    and 100 bytes for every position for a cut that is tried.
     """
     x, size = _sorted(rows, sizes)
     g, width = x.shape
@@ -163,77 +157,17 @@ def _sorted(rows: Tensor, sizes: Tensor | None) -> tuple[Reals, Ints]:
     return x, size
 
 
-@dataclass(frozen=True)
-class Effort:
-    """What a search may cost: see :meth:`Search.run`."""
-
-    exact: int
-    goal: float
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Sorted rows that are clustered together, and into what."""
-
-    x: Reals
-    size: Ints
-    n_zeros: Ints
-    k: int
-    zero: bool
-    effort: Effort
-
-    def part(self, rows: Ints) -> "Problem":
-        """Return the problem of some of the rows."""
-        return Problem(
-            self.x[rows],
-            self.size[rows],
-            self.n_zeros[rows],
-            self.k,
-            self.zero,
-            self.effort,
-        )
-
-
-@dataclass(frozen=True)
-class Found:
-    """Clusterings of rows.
-
-    Attributes
-    ----------
-    cuts : ndarray of shape (g, k + 1)
-        Where the clusters begin in a row, and the end.
-    place : ndarray of shape (g,)
-        The number of the cluster of zeros.
-    centers : ndarray of shape (g, k)
-        The means of all clusters.
-    error, lower, noise : ndarray of shape (g,)
-        Squared errors, lower bounds of all, and the rounding of both.
-    """
-
-    cuts: Ints
-    place: Ints
-    centers: Floats
-    error: Floats
-    lower: Floats
-    noise: Floats
-
-    def put(self, at: Ints, other: "Found", some: NDArray[Any]) -> None:
-        """Replace rows by some of another's."""
-        for field in fields(self):
-            getattr(self, field.name)[at] = getattr(other, field.name)[some]
-
-
 def _solve(problem: Problem, starts: Floats | None) -> tuple[Any, ...]:
     """Return centres, their number, distortion, excess, and where zeros are."""
     x, unit = problem.x, _units(problem)
     if (unit != 1).any():
         problem = replace(problem, x=x * unit[:, None])
         starts = None if starts is None else starts * unit[:, None]
-    found, few = _few_values(problem)
+    found, few = few_values(problem)
     if len(rest := np.flatnonzero(~few)):
         part, own = problem.part(rest), None if starts is None else starts[rest]
-        other = _search(part, own)
-        _refine(part, own, other)
+        other = search(part, own)
+        refine(part, own, other)
         found.put(rest, other, np.arange(len(rest)))
     centers, count = _centers(problem, found, unit, x)
     excess = np.clip(found.error - found.lower, 0.0, None) + found.noise
@@ -252,120 +186,6 @@ def _units(problem: Problem) -> Floats:
     exponent = np.frexp(np.abs(problem.x).max(axis=1, where=inside, initial=0.0))[1]
     exponent = np.where(np.abs(exponent) < _HUGE, 0, exponent.clip(-1000, 1000))
     return np.ldexp(1.0, -exponent)
-
-
-def _search(problem: Problem, starts: Floats | None) -> Found:
-    """Search in rows, from starts if there are any."""
-    points = Points(problem.x, problem.size)
-    n_free = problem.k - problem.zero
-    best = Clusterings(points, n_free, problem.zero, problem.n_zeros)
-    every = np.arange(len(problem.size))
-    best.offer(every, _spread(points, n_free), _STEPS)
-    if starts is not None:
-        own = _filled(starts, n_free) - points.shift[:, None]
-        best.offer(every, own, _STEPS)
-    search = Search(best)
-    lower = search.run(problem.effort.exact, problem.effort.goal)
-    count, sums, _ = np.diff(points.moments(best.cuts), axis=2)
-    centers = points.shift[:, None] + sums / np.maximum(count, 1.0)
-    cuts = best.cuts - points.first[:, None]
-    return Found(cuts, best.place, centers, best.upper, lower, search.noise)
-
-
-def _spread(points: Points, count: int) -> Floats:
-    """Spread centres evenly over the points of rows."""
-    share = (np.arange(count) + 0.5) / count
-    return points.values(
-        points.first[:, None] + (share * points.size[:, None]).astype(np.intp)
-    )
-
-
-def _filled(starts: Floats, count: int) -> Floats:
-    """Sort starts; the last stands for those that there are too few of."""
-    starts = np.sort(starts, axis=1)
-    return np.append(starts, np.repeat(starts[:, -1:], count - starts.shape[1], 1), 1)
-
-
-def _refine(problem: Problem, starts: Floats | None, found: Found) -> None:
-    """Search again where sums are not exact enough, as long as that helps."""
-    hard = np.flatnonzero(found.noise > _PRECISE * found.error)
-    for _ in range(_TRIES):
-        if not len(hard):
-            break
-        part = problem.part(hard)
-        own = None if starts is None else starts[hard]
-        found.centers[hard], found.error[hard] = _exactly(
-            part, found.cuts[hard], found.place[hard]
-        )
-        if own is not None:
-            _start_again(part, hard, own, found)
-        gap = 2 * np.sqrt(2 * found.error[hard])
-        near = replace(part, x=shortened(part.x, part.size, gap, part.zero))
-        centers, _ = _exactly(near, found.cuts[hard], found.place[hard])
-        other = _search(near, _free(centers, found.place[hard], part))
-        centers, error = _exactly(part, other.cuts, other.place)
-        better = error < found.error[hard]
-        other = replace(other, centers=centers, error=error)
-        found.put(hard[better], other, better)
-        found.lower[hard], found.noise[hard] = other.lower, other.noise
-        hard = hard[better & (other.noise > _PRECISE * error)]
-
-
-def _exactly(problem: Problem, cuts: Ints, place: Ints) -> tuple[Floats, Floats]:
-    """Return the centres and the errors of clusterings, found in two passes."""
-    return clustered(problem.x, problem.size, cuts, place if problem.zero else None)
-
-
-def _free(centers: Floats, place: Ints, problem: Problem) -> Floats | None:
-    """Return the centres that are not pinned, if there are any."""
-    if not problem.zero:
-        return centers
-    if problem.k == 1:
-        return None
-    free = np.arange(problem.k) != place[:, None]
-    return centers[free].reshape(len(centers), -1)
-
-
-def _start_again(part: Problem, hard: Ints, starts: Floats, found: Found) -> None:
-    """Take the clusterings of starts where they are better."""
-    points = Points(part.x, part.size)
-    best = Clusterings(points, part.k - part.zero, part.zero, part.n_zeros)
-    own = _filled(starts, part.k - part.zero) - points.shift[:, None]
-    cuts, place = best.assign(np.arange(len(hard)), own)
-    cuts -= points.first[:, None]
-    centers, error = _exactly(part, cuts, place)
-    at = hard[better := error < found.error[hard]]
-    found.cuts[at], found.place[at] = cuts[better], place[better]
-    found.centers[at], found.error[at] = centers[better], error[better]
-
-
-def _few_values(problem: Problem) -> tuple[Found, NDArray[np.bool_]]:
-    """Cluster the rows with no more values than centres; tell which these are."""
-    x, size, k = problem.x, problem.size, problem.k
-    g, width = x.shape
-    column, every = np.arange(width), np.arange(g)
-    new = np.zeros((g, width), dtype=bool)
-    np.not_equal(x[:, 1:], x[:, :-1], out=new[:, 1:], where=column[1:] < size[:, None])
-    place, few = np.zeros(g, dtype=np.intp), new.sum(axis=1) < k
-    begin = stop = place
-    if problem.zero:
-        begin, stop = (x < 0).sum(axis=1), (x <= 0).sum(axis=1)
-        # the cuts around the zeros are two, even if there are none
-        new[every, begin] = new[every, stop] = False
-        place = new.sum(axis=1, where=column < begin[:, None]) + (begin > 0)
-        above = new.sum(axis=1, where=column > stop[:, None]) + (stop < size)
-        few = (place + 1 + above <= k) & (stop - begin >= problem.n_zeros)
-    at = np.flatnonzero(few)
-    cuts = np.repeat(size[:, None], k + 1, axis=1)
-    cuts[:, 0] = 0
-    row, cut = np.nonzero(new[at])
-    number = np.arange(len(row)) - np.searchsorted(row, row) + 1
-    if problem.zero:
-        number += np.where(cut > stop[at][row], 1 + (begin[at][row] > 0), 0)
-        cuts[at, place[at]], cuts[at, place[at] + 1] = begin[at], stop[at]
-    cuts[at[row], number] = cut
-    errors = np.zeros((3, g))
-    return Found(cuts, place, np.zeros((g, k)), *errors), few
 
 
 def _centers(
@@ -389,7 +209,7 @@ def _centers(
     return np.where((count > 0)[:, None], values, 0.0), count
 
 
-def _ends(x: Reals, size: Ints, found: Found) -> tuple[Floats, Floats, Ints, Ints]:
+def _ends(x: Reals, size: Ints, found: Found) -> tuple[Any, ...]:
     """Describe the clusters of zeros by the values at their ends."""
     every, base = np.arange(len(x)), np.arange(len(x)) * x.shape[1]
     begin, stop = found.cuts[every, found.place], found.cuts[every, found.place + 1]

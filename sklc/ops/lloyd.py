@@ -58,7 +58,7 @@ class Clusterings:
                 break
 
     def keep(self, rows: Ints, cuts: Ints, place: Ints, centers: Floats) -> Floats:
-        """Keep clusterings of rows that are better than the best yet; return centres."""
+        """Keep clusterings of rows that are the best yet; return centres."""
         means, error = self.means(rows, cuts, place, centers)
         better = error < self.upper[rows]
         at = rows[better]

@@ -4,9 +4,10 @@ A clustering is a path through layers of cuts. One more bit tells whether the ze
 a value is pinned there, are among the clusters so far.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sklc.ops.monge import Floats, Ints, cheapest_sources
 from sklc.ops.points import Points
@@ -29,8 +30,18 @@ class Layer:
     owner: Ints
     position: Ints
     value: Floats
-    since: Ints = field(default_factory=lambda: np.empty(0, dtype=np.intp))
-    source: Ints = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    since: Ints
+    source: Ints
+
+    @classmethod
+    def of(cls, owner: Ints, position: Ints, value: float) -> "Layer":
+        """Make a layer that paths come to from nowhere."""
+        nowhere = np.zeros((2, len(owner)), dtype=np.intp)
+        return cls(owner, position, np.full(len(owner), value), *nowhere)
+
+    def part(self, some: NDArray[np.bool_]) -> "Layer":
+        """Return some of the places."""
+        return Layer(*(getattr(self, name.name)[some] for name in fields(self)))
 
 
 def shortest_paths(
@@ -64,24 +75,18 @@ def shortest_paths(
     place : ndarray of shape (g,)
     """
     g, k = len(rows), low.shape[2] - 1
-    layers = [{0: Layer(np.arange(g), points.first[rows], np.zeros(g))}]
+    layers = [{0: Layer.of(np.arange(g), points.first[rows], 0.0)}]
     for c in range(1, k + 1):
         layers.append({})
         for bit in (0,) if zero is None else (0, 1):
             owner, position = _spans(low[bit, :, c], high[bit, :, c])
-            layer = Layer(
-                owner,
-                position,
-                np.full(len(owner), np.inf),
-                *(np.zeros((2, len(owner)), dtype=np.intp)),
-            )
+            layer = Layer.of(owner, position, np.inf)
             for since in range(bit + 1):
                 if since in layers[c - 1]:
                     pin = zero if since < bit else None
                     _extend(points, layers[c - 1][since], layer, since, pin, n_zeros)
             reached = np.isfinite(layer.value)
-            fields = layer.owner, layer.position, layer.value, layer.since, layer.source
-            layers[c][bit] = Layer(*(x[reached] for x in fields))
+            layers[c][bit] = layer.part(reached)
     bits = np.full(g, int(zero is not None))
     end = layers[k][int(zero is not None)]
     value = np.full(g, np.inf)
@@ -114,7 +119,7 @@ def _extend(
     zero: Floats | None,
     n_zeros: Ints,
 ) -> None:
-    """Extend the paths to a layer by one more cluster, a pinned one if `zero` is given."""
+    """Extend paths to a layer by one cluster, pinned if `zero` is given."""
     owner, target = layer.owner, layer.position
     needed = 0 if zero is None else n_zeros[owner]
     earliest = np.searchsorted(before.owner, owner)
@@ -128,7 +133,8 @@ def _extend(
             pin = zero[rows]  # a cluster costs what its points are away from there
             part[2] += pin * (pin * part[0] - 2 * part[1])
             part[1] = 0.0
-    value, source = cheapest_sources(before.value, *ends, earliest[some], latest[some])
+    spans = earliest[some], latest[some]
+    value, source = cheapest_sources(before.value, ends[0], ends[1], *spans)
     better = value < layer.value[some]
     at = some[better]
     layer.value[at], layer.since[at], layer.source[at] = (

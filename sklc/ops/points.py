@@ -71,7 +71,8 @@ class Points:
 
     def shifts(self, position: Ints) -> Floats:
         """Return the shift of the rows that positions belong to."""
-        return self.shift[position // self.width]
+        shifts: Floats = self.shift[position // self.width]
+        return shifts
 
     def values(self, position: Ints) -> Floats:
         """Return the points behind positions less the shift (``inf`` at the end)."""
@@ -104,7 +105,7 @@ class Points:
         return bisect(self._flat, value + self.shifts(low), low, high)
 
 
-def bisect(x: Reals, value: Floats, low: Ints, high: Ints) -> Ints:
+def bisect(x: Reals, value: Reals, low: Ints, high: Ints) -> Ints:
     """Return for each value the first position from `low` to `high` not below it.
 
     Parameters

@@ -161,7 +161,7 @@ class Search:
         found = []
         for place in range(self.best.n_free + 1):
             left = np.arange(self.best.n_free) < place
-            some = np.where(left, root.low <= zero, root.high >= zero).all(axis=1)
+            some = np.where(left, root.low <= zero, root.high >= zero).min(axis=1)
             low, high = (
                 np.where(left, np.minimum(x, zero), np.maximum(x, zero))
                 for x in (root.low, root.high)
@@ -254,11 +254,11 @@ class Search:
             stop = np.arange(len(rows)), branches.place + 1
             first, last = self.points.first[rows], self.points.last[rows]
             ends = np.append(branches.low[:, :1], branches.low, axis=1)[begin]
-            ends = self.points.find(ends, first, last)
-            low[begin] = np.where(branches.place > 0, ends, first)
+            least = self.points.find(ends, first, last)
+            low[begin] = np.where(branches.place > 0, least, first)
             ends = np.append(branches.high, branches.high[:, -1:], axis=1)[begin]
-            ends = self.points.find(np.nextafter(ends, np.inf), first, last)
-            high[stop] = np.where(branches.place < best.n_free, ends, last)
+            most = self.points.find(np.nextafter(ends, np.inf), first, last)
+            high[stop] = np.where(branches.place < best.n_free, most, last)
         return low, high
 
     def _windows(self, branches: Branches) -> tuple[Ints, Ints]:

@@ -40,7 +40,8 @@ class Stretch:
         left += rows.reshape(-1, *[1] * (place.ndim - 1)) * (_KNOTS + 1)
         flat = self._table.reshape(-1)
         low = flat[left]
-        return low + (flat[left + 1] - low) * place
+        values: Floats = low + (flat[left + 1] - low) * place
+        return values
 
     def places(self, rows: Ints, value: Floats) -> Floats:
         """Return the places of values of rows, of shape (r, m)."""
@@ -49,7 +50,7 @@ class Stretch:
 
 
 def _interpolate(x: Floats, y: Floats, wanted: Floats, base: Ints) -> Floats:
-    """Interpolate ``y(x)`` row by row, where `base` is the place of each row's first."""
+    """Interpolate ``y(x)`` row by row, where `base` is each row's first place."""
     flat = x.reshape(-1)
     right = bisect(flat, wanted, base + 1, base + _KNOTS)
     left, y = right - 1, y.reshape(-1)
@@ -57,4 +58,5 @@ def _interpolate(x: Floats, y: Floats, wanted: Floats, base: Ints) -> Floats:
     part = np.divide(
         wanted - flat[left], step, out=np.zeros(right.shape), where=step > 0
     )
-    return y[left] + (y[right] - y[left]) * part.clip(0.0, 1.0)
+    values: Floats = y[left] + (y[right] - y[left]) * part.clip(0.0, 1.0)
+    return values

@@ -446,7 +446,7 @@ def test_a_certificate_holds_for_all_groups_of_a_weight_together(monkeypatch):
     weights = draw({"w": (3, 500)}, torch.float64)
     scheme = AdaptiveQuantization(4, granularity="channel")
     best = distortion(scheme.compress(weights, mu=1.0), weights)
-    for limit in "EXACT_LIMIT", "_POSITIONS", "_FEW":  # as if there were many more weights
+    for limit in "EXACT_LIMIT", "_POSITIONS", "_FEW":  # as if there were more weights
         monkeypatch.setattr(kmeans, limit, 0)
     found = distortion(scheme.compress(weights, mu=1.0), weights)
     excess = scheme.excess({"w": weights["w"].requires_grad_()})
@@ -609,7 +609,7 @@ def test_a_codebook_is_never_worse_than_the_last(k, granularity, zero, monkeypat
     scheme = AdaptiveQuantization(k, granularity=granularity, zero=zero)
     weights = draw({"a": (3, 200), "b": (5, 70)})
     best = scheme.compress(weights, mu=1.0)
-    for limit in "EXACT_LIMIT", "_POSITIONS", "_FEW":  # as if there were many more weights
+    for limit in "EXACT_LIMIT", "_POSITIONS", "_FEW":  # as if there were more weights
         monkeypatch.setattr(kmeans, limit, 0)
     found = scheme.compress(weights, mu=1.0, theta=best)
     assert distortion(found, weights) <= distortion(best, weights) * (1 + 1e-6)
