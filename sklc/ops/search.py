@@ -161,7 +161,8 @@ class Search:
         found = []
         for place in range(self.best.n_free + 1):
             left = np.arange(self.best.n_free) < place
-            some = np.where(left, root.low <= zero, root.high >= zero).min(axis=1)
+            viable = np.where(left, root.low <= zero, root.high >= zero)
+            some = np.flatnonzero(viable.all(axis=1))
             low, high = (
                 np.where(left, np.minimum(x, zero), np.maximum(x, zero))
                 for x in (root.low, root.high)
