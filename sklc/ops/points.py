@@ -59,7 +59,7 @@ class Points:
                 np.cumsum(blocks, axis=1, out=power[:, start + 1 : stop + 1])
                 power[:, start + 1 : stop + 1] += power[:, start, None]
                 part *= part
-        self._sums = np.ascontiguousarray(sums[:, :, :-1]).reshape(2, -1)
+        self._sums = sums[:, :, :-1].reshape(2, -1)
         self.total = self.moments(self.last)
 
     def _centred(self, piece: slice) -> Floats:

@@ -167,9 +167,10 @@ def few_values(problem: Problem) -> tuple[Found, NDArray[np.bool_]]:
     """Cluster the rows with no more values than centres; tell which these are."""
     x, size, k = problem.x, problem.size, problem.k
     g, width = x.shape
-    column, every = np.arange(width), np.arange(g)
+    column, every = np.arange(width, dtype=np.int32), np.arange(g)
     new = np.zeros((g, width), dtype=bool)
-    np.not_equal(x[:, 1:], x[:, :-1], out=new[:, 1:], where=column[1:] < size[:, None])
+    np.not_equal(x[:, 1:], x[:, :-1], out=new[:, 1:])
+    new[every, size] = False  # behind the points
     place, few = np.zeros(g, dtype=np.intp), new.sum(axis=1) < k
     begin = stop = place
     if problem.zero:
