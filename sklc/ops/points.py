@@ -64,7 +64,7 @@ class Points:
 
     def _centred(self, piece: slice) -> Floats:
         """Return columns less the shift of their rows, and 0 behind the points."""
-        columns = np.arange(self.width)[piece]
+        columns = np.arange(piece.start, min(piece.stop, self.width))
         part = self.x[:, piece] - self.shift[:, None]
         part[columns >= self.size[:, None]] = 0.0
         return part
