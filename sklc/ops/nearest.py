@@ -4,36 +4,63 @@ import torch
 from torch import Tensor
 
 from sklc.ops.backend import at_least_float32
+from sklc.ops.kmeans import Zeros
 from sklc.ops.sorting import count_below
 
 
-def nearest(row: Tensor, values: Tensor) -> Tensor:
-    """Return the number of the nearest of increasing values, for every weight."""
+def nearest(rows: Tensor, values: Tensor) -> Tensor:
+    """Return the number of the nearest of its row's values, for every weight.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (g, n)
+    values : Tensor of shape (g, m)
+        Each row in increasing order; of the values that equal the last the first is
+        taken.
+
+    Returns
+    -------
+    integer Tensor of shape (g, n)
+    """
     values = at_least_float32(values)
-    low, high = values[:-1], values[1:]
+    low, high = values[:, :-1], values[:, 1:]
     # halves cannot overflow; the middle of neighbouring floats may round up to `high`
     middle = torch.minimum(low / 2 + high / 2, torch.nextafter(high, low))
-    return count_below(at_least_float32(row).contiguous(), middle)
+    middle = middle.masked_fill((low == high) & (high == values[:, -1:]), torch.inf)
+    return count_below(at_least_float32(rows), middle)
 
 
-def nearest_or_zero(
-    row: Tensor, values: Tensor, zeros: tuple[float, float, int, int] | None
-) -> Tensor:
+def nearest_or_zero(rows: Tensor, values: Tensor, zeros: Zeros | None) -> Tensor:
     """Return 0 for zeros and otherwise one more than the number of the nearest value.
 
     The zeros are the weights that are nearest to zero, or those given.
     """
     if zeros is None:
-        ordered, order = torch.cat([values.new_zeros(1), values]).sort(stable=True)
-        return order.int().index_select(0, nearest(row, ordered).int())
-    low, high, skip_low, skip_high = zeros
-    row = at_least_float32(row)
-    index = nearest(row, values).add_(1)
-    index[(row >= low) & (row <= high)] = 0
-    if low == high:
-        skip_low, skip_high = skip_low + skip_high, 0
-    for end, skip in (low, skip_low), (high, skip_high):
-        if skip:
-            ties = (row == end).nonzero().squeeze(1)[:skip]
-            index[ties] = nearest(row[ties], values).add_(1)
-    return index
+        both, _ = torch.cat([values.new_zeros(len(values), 1), values], 1).sort(dim=1)
+        index = nearest(rows, both)
+        place = (values < 0).sum(1, keepdim=True)
+        pinned = index == place
+        index += index < place
+        return index.masked_fill_(pinned, 0)
+    index = nearest(rows, values)
+    index += 1
+    return index.masked_fill_(_between(at_least_float32(rows), zeros), 0)
+
+
+def _between(rows: Tensor, zeros: Zeros) -> Tensor:
+    """Return the mask of the weights that are zeros."""
+    low, high = (
+        torch.from_numpy(end).to(rows.device, rows.dtype)[:, None]
+        for end in (zeros.low, zeros.high)
+    )
+    mask = (rows >= low) & (rows <= high)
+    one = zeros.low == zeros.high
+    skip_low = zeros.skip_low + one * zeros.skip_high
+    for end, skip in (low, skip_low), (high, zeros.skip_high * ~one):
+        if len(some := skip.nonzero()[0]):
+            at = torch.from_numpy(some).to(rows.device)
+            ties = rows[at] == end[at]
+            number = ties.cumsum(1, dtype=torch.int32)
+            first = torch.from_numpy(skip[some]).to(rows.device)[:, None]
+            mask[at] &= ~(ties & (number <= first))
+    return mask

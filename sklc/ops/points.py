@@ -1,113 +1,127 @@
-"""Sorted numbers, and the moments of all that lie before a position."""
+"""Rows of sorted numbers, laid end to end, and the moments of all before a position."""
 
-from typing import Protocol
+from typing import Any
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import NDArray
 
 from sklc.ops.monge import Floats, Ints
-from sklc.ops.sorting import sort
 
-_BLOCK = 4  # prefix sums are kept for every so many positions
-_CHUNK = 1 << 14  # blocks summed at a time
+Reals = NDArray[np.floating[Any]]
 
-
-class Ordered(Protocol):
-    """Points in increasing order, as the search sees them; positions are 0, ..., n.
-
-    Attributes
-    ----------
-    n : int
-    shift : float
-        What is subtracted from the points, so that their moments are exact.
-    sums : ndarray of shape (2, m)
-        Some prefix sums of the points and of their squares, from none to all of them.
-    """
-
-    n: int
-    shift: float
-    sums: Floats
-
-    def cover(self, count: int) -> tuple[Ints, Ints]:
-        """Cover all positions by some `count` ranges: their first and last ones."""
-
-    def find(self, thresholds: Floats) -> Ints:
-        """Return the number of points below each of the increasing thresholds."""
-
-    def values(self, position: Ints) -> Floats:
-        """Return the points at positions (or the nearest there are), less the shift."""
-
-    def moments(self, position: Ints) -> Floats:
-        """Return number, sum and sum of squares of the points before each position."""
+BLOCK = 4  # the widths of rows are multiples of it
+_MANY = 1 << 20  # numbers from which on sums are kept for every fourth position only
+_PIECE = 1 << 18  # numbers summed at a time
 
 
 class Points:
-    """Sorted points whose number, sum and sum of squares before any position are known.
+    """Rows of sorted numbers whose moments before any position are known.
 
-    The sums are kept for every fourth position; the rest is added when asked for. All
-    of this lies in the memory of the CPU, where the search happens.
+    The positions of row ``r`` are ``first[r], ..., last[r]``: the cuts before, between
+    and behind its points.
+
+    Parameters
+    ----------
+    x : ndarray of shape (g, width)
+        Each row in increasing order. The width is a multiple of 4 greater than the
+        number of points of each row; what lies behind these is ``inf``.
+    size : ndarray of shape (g,), intp
+        Number of points of each row, at least one.
+
+    Attributes
+    ----------
+    shift : ndarray of shape (g,)
+        The means; moments are those of the points less the mean, which keeps them
+        small.
+    total : ndarray of shape (3, g)
+        Number, sum and sum of squares of the points of each row.
     """
 
-    def __init__(self, x: Tensor, centred: bool) -> None:
-        self.x = sort(x.reshape(-1)).cpu().numpy()
-        self.n = len(self.x)
-        self.shift = float(self.x.mean(dtype=np.float64)) if centred else 0.0
-        n_blocks = self.n // _BLOCK
-        self.sums = np.zeros((2, n_blocks + 1))
-        for first in range(0, n_blocks, _CHUNK):
-            last = min(first + _CHUNK, n_blocks)
-            part = self.x[first * _BLOCK : last * _BLOCK].astype(np.float64)
-            part -= self.shift
-            for total, power in zip(self.sums, (part, part**2), strict=True):
-                within = power.cumsum()[_BLOCK - 1 :: _BLOCK]
-                total[first + 1 : last + 1] = total[first] + within
+    def __init__(self, x: Reals, size: Ints) -> None:
+        g, self.width = x.shape
+        self.x, self.size, self._flat = x, size, x.reshape(-1)
+        self.first = np.arange(g) * self.width
+        self.last = self.first + size
+        self._block = BLOCK if x.size > _MANY else 1
+        each = max(1, _PIECE // g // BLOCK) * BLOCK
+        pieces = [slice(start, start + each) for start in range(0, self.width, each)]
+        total, self.shift = np.zeros(g), np.zeros(g)
+        for piece in pieces:
+            total += self._centred(piece).sum(axis=1)
+        self.shift = total / size
+        sums = np.zeros((2, g, self.width // self._block + 1))
+        for piece in pieces:
+            part = self._centred(piece)
+            start = piece.start // self._block
+            for power in sums:
+                blocks = part.reshape(g, -1, self._block).sum(axis=2)
+                stop = start + blocks.shape[1]
+                np.cumsum(blocks, axis=1, out=power[:, start + 1 : stop + 1])
+                power[:, start + 1 : stop + 1] += power[:, start, None]
+                part *= part
+        self._sums = sums[:, :, :-1].reshape(2, -1)
+        self.total = self.moments(self.last)
 
-    def cover(self, count: int) -> tuple[Ints, Ints]:
-        """Cover all positions by ranges: half of equal size, half of equal width.
+    def _centred(self, piece: slice) -> Floats:
+        """Return columns less the shift of their rows, and 0 behind the points."""
+        columns = np.arange(piece.start, min(piece.stop, self.width))
+        part = self.x[:, piece] - self.shift[:, None]
+        part[columns >= self.size[:, None]] = 0.0
+        return part
 
-        Returns
-        -------
-        low, high : ndarray of shape (<= count + 2,)
-            The first and the last positions of the ranges.
-        """
-        if count > self.n:
-            low = np.arange(self.n + 1)
-        else:
-            even = np.linspace(0, self.n, count // 2, endpoint=False).astype(np.intp)
-            first, last = self.x[[0, -1]].astype(np.float64)
-            wide = self.find(np.linspace(first, last, count // 2))
-            low = np.unique(np.concatenate([[0], even, wide, [self.n]]))
-        return low, np.append(low[1:] - 1, self.n)
+    def shifts(self, position: Ints) -> Floats:
+        """Return the shift of the rows that positions belong to."""
+        shifts: Floats = self.shift[position // self.width]
+        return shifts
 
     def values(self, position: Ints) -> Floats:
-        """Return the points at positions (or the nearest there are), less the shift."""
-        values = self.x.take(position, mode="clip").astype(np.float64)
-        values -= self.shift
-        return values
-
-    def between(self, start: int, stop: int) -> tuple[float, float, int, int]:
-        """Describe the positions ``start .. stop - 1`` by the values they hold."""
-        low, high = self.x[start], self.x[stop - 1]
-        first = int(np.searchsorted(self.x, low))
-        last = int(np.searchsorted(self.x, high, side="right"))
-        return float(low), float(high), start - first, last - stop
-
-    def find(self, thresholds: Floats) -> Ints:
-        """Return the number of points below each of the increasing thresholds."""
-        ends = np.finfo(self.x.dtype)
-        rounded = thresholds.clip(ends.min, ends.max).astype(self.x.dtype)
-        # a threshold rounded down would leave points that equal it on the wrong side
-        up = np.nextafter(rounded, ends.max)
-        return np.searchsorted(self.x, np.where(rounded < thresholds, up, rounded))
+        """Return the points behind positions less the shift (``inf`` at the end)."""
+        return self._flat[position] - self.shifts(position)
 
     def moments(self, position: Ints) -> Floats:
         """Return number, sum and sum of squares of the points before each position."""
-        block = position // _BLOCK
-        at = np.add.outer(np.arange(_BLOCK - 1), block * _BLOCK)
-        rest = self.values(at)
-        rest[at >= position] = 0.0
+        block = position // self._block
         out = np.empty((3, *position.shape))
-        out[0] = position
-        np.add(self.sums[0].take(block), rest.sum(0), out=out[1])
-        np.add(self.sums[1].take(block), np.square(rest, out=rest).sum(0), out=out[2])
+        out[0] = position % self.width
+        np.take(self._sums[0], block, out=out[1])
+        np.take(self._sums[1], block, out=out[2])
+        for step in range(self._block - 1):
+            at = block * self._block + step
+            value = np.where(at < position, self.values(at), 0.0)
+            out[1] += value
+            out[2] += value * value
         return out
+
+    def find(self, value: Floats, low: Ints, high: Ints) -> Ints:
+        """Return the position of each value: before the first point not below it.
+
+        Parameters
+        ----------
+        value : ndarray
+            Less the shift of the row.
+        low, high : ndarray, broadcastable to the shape of `value`
+            Positions of one row that the answer is between.
+        """
+        return bisect(self._flat, value + self.shifts(low), low, high)
+
+
+def bisect(x: Reals, value: Reals, low: Ints, high: Ints) -> Ints:
+    """Return for each value the first position from `low` to `high` not below it.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n,)
+        Increasing between each `low` and its `high`.
+    value : ndarray
+    low, high : ndarray, broadcastable to the shape of `value`
+    """
+    steps = int(np.max(high - low, initial=0)).bit_length()
+    low = np.broadcast_to(low, value.shape)
+    high = np.broadcast_to(high, value.shape)
+    for _ in range(steps):
+        middle = (low + high) >> 1
+        below = x[middle] < value
+        low = np.where(below, middle + 1, low)
+        high = np.where(below, high, middle)
+        np.minimum(low, high, out=low)
+    return low

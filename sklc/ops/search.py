@@ -1,301 +1,299 @@
-"""Branch and bound over the dynamic program of one-dimensional clustering.
+"""Optimal clusterings of rows of sorted numbers.
 
-The clusters of an optimal clustering of sorted points are intervals, so a clustering is
-a path through *layers* of cut positions, and the best path is found by dynamic
-programming. Each layer is kept as a list of *ranges* of positions. A cluster between
-two ranges costs at least what its surest points cost (those after the first range and
-before the second), and the points inside a range what they cost at the nearest centres
-that they can have, so the best path through ranges is a lower bound of the optimum;
-Lloyd's algorithm, started from it, gives an upper bound. A range through which no path
-can beat the upper bound, or from which Lloyd's algorithm leads away, is dropped; the
-others are split, until every range is a single position: then the bounds meet and the
-clustering is optimal, whatever the number of points. When ranges would exceed the
-memory allowed, the search stops and reports how far the bounds are apart.
-
-A value may be pinned at zero. Its cluster costs the sum of squares of its points, and
-may be required to hold at least so many of them: the zeros of an optimal clustering are
-an interval too, because the gain of leaving zero, ``max_j 2 c_j x - c_j^2``, is convex.
+First it is narrowed where the centres may be: they are given cells, and those that no
+clustering as good as the best known has centres in are dropped, as
+:mod:`sklc.ops.cells` tells. Where the centres are, and that Lloyd's algorithm keeps
+order, tells where the cuts between clusters are; among the few positions left to them,
+dynamic programming finds the optimum.
 """
 
-from bisect import bisect_left
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sklc.ops.buckets import Buckets
-from sklc.ops.monge import Floats, Ints, cheapest_sources
-from sklc.ops.points import Ordered
-from sklc.ops.ranges import SPLIT, Edge, Layer, edges
+from sklc.ops.cells import cell_bounds
+from sklc.ops.lloyd import Clusterings
+from sklc.ops.monge import Floats, Ints
+from sklc.ops.paths import shortest_paths
+from sklc.ops.stretch import Stretch
 
-Links = NDArray[np.int32]
+ROUNDING = 1e-13  # of the sum of squares: the noise of sums
+_FIRST_CELLS = 4  # for each centre, in all
+_CELLS = 6  # for each centre by itself, times the root of their number
+_ROUNDS = 40
+_STEPS = 4  # of Lloyd's algorithm from what a round finds
+_SQUEEZES = 5  # steps of it from both ends of where the centres may be
+_LAST_STEPS = 50
+_FEW = 16  # positions for each cut that need no narrowing
+_MANY = 16  # centres, of which too many may lie before a zero
+_NEAR = 32  # positions from the best known cuts on, where all are too many
 
-_FIRST_RANGES = 2048  # ranges per layer at the start
-_RANGES = 1 << 14  # up to so many in all, ranges are split into more than usual
-_LLOYD = 50  # iterations of Lloyd's algorithm from each start
-_FEW_STEPS = 2  # the same, where each of them sorts the points of some buckets
-_BRACKET = 200  # and from both ends of where the optimum is
-ROUNDING = 1e-13  # of the sum of squares: the noise of the prefix sums
+
+@dataclass(frozen=True)
+class Branches:
+    """Where the centres of rows may be, if so many of them lie before a pinned zero.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (b,)
+        A row has a branch for every number of centres that can lie before the zero.
+    place : ndarray of shape (b,)
+        This number; 0 without a zero.
+    low, high : ndarray of shape (b, n_free)
+        What the centres are between, less the shift of the row.
+    lower : ndarray of shape (b,)
+        No such clustering has a squared error below.
+    """
+
+    rows: Ints
+    place: Ints
+    low: Floats
+    high: Floats
+    lower: Floats
+
+    def part(self, some: NDArray[Any]) -> "Branches":
+        """Return some of the branches."""
+        fields = self.rows, self.place, self.low, self.high, self.lower
+        return Branches(*(field[some] for field in fields))
 
 
 class Search:
-    """The branch and bound: ranges, their bounds, and the best clustering so far."""
+    """The search in rows, from the best clusterings that are known.
 
-    def __init__(self, points: Ordered, k: int, zero: bool, n_zeros: int) -> None:
-        self.points, self.k = points, k
-        self.zero, self.n_zeros = zero, n_zeros
-        self.edges: list[Edge] = edges(k, zero)
-        self.last = 2 * k - 1 if zero else k
-        self.n_layers = self.last + 1
-        self.tolerance = ROUNDING * float(points.moments(np.array([points.n]))[2, 0])
-        self.upper = np.inf
-        self.centers: Floats = np.empty(0)  # without the pinned zero
-        self.cuts: Ints = np.array([0, points.n])  # between all clusters
-        self.pinned = 0 if zero else None  # the cluster of the zeros
+    Attributes
+    ----------
+    best : Clusterings
+    noise : ndarray of shape (g,)
+        Rounding of the sums of squares.
+    """
 
-    @property
-    def zeros(self) -> tuple[int, int]:
-        """Where the zeros of the best clustering begin and end."""
-        at = self.pinned or 0
-        return int(self.cuts[at]), int(self.cuts[at + 1])
+    def __init__(self, best: Clusterings) -> None:
+        points = best.points
+        self.best, self.points = best, points
+        self.noise = ROUNDING * points.total[2]
+        if best.zero is not None:
+            self.noise = self.noise + ROUNDING * points.size * points.shift**2
 
-    def first_layers(self, limit: int) -> list[Layer]:
-        """Cover all positions by the same ranges in all layers but the outer."""
-        count = max(64, min(max(_FIRST_RANGES, 16 * self.k), limit // self.last))
-        layers = [Layer(self.points, *self.points.cover(count))] * (self.last + 1)
-        for layer, position in (0, 0), (self.last, self.points.n):
-            only = np.array([position])
-            layers[layer] = Layer(self.points, only, only)
-        return layers
-
-    def offer(self, centers: Floats, steps: int = _LLOYD) -> None:
-        """Improve centres by Lloyd's algorithm; keep them if they are the best yet."""
-        previous: Ints | None = None
-        for _ in range(steps):
-            cuts, at = self.assign(centers)
-            moments = np.diff(self.points.moments(cuts), axis=1)
-            count = np.maximum(moments[0], 1)
-            cost = moments[2] - moments[1] ** 2 / count
-            mean = moments[1] / count
-            filled = moments[0] > 0
-            if self.zero:
-                cost[at], filled[at] = moments[2, at], False
-            total = float(np.maximum(cost, 0.0).sum())
-            if total < self.upper:
-                self.upper, self.centers, self.cuts = total, mean[filled], cuts
-                self.pinned = at if self.zero else None
-            if previous is not None and np.array_equal(previous, cuts):
-                break
-            previous, centers = cuts, mean[filled]
-
-    def assign(self, centers: Floats) -> tuple[Ints, int]:
-        """Cut the points between their nearest centres; also the place of the zeros."""
-        at = int(np.searchsorted(centers, 0.0)) if self.zero else 0
-        values = np.insert(centers, at, 0.0) if self.zero else centers
-        inner = self.points.find((values[1:] + values[:-1]) / 2 + self.points.shift)
-        cuts = np.concatenate([[0], inner, [self.points.n]])
-        if self.zero and cuts[at + 1] - cuts[at] < self.n_zeros:
-            start = self._cheapest_zeros(centers, int(cuts[at]), int(cuts[at + 1]))
-            cuts[: at + 1] = np.minimum(cuts[: at + 1], start)
-            cuts[at], cuts[at + 1] = start, start + self.n_zeros
-            cuts[at + 1 :] = np.maximum(cuts[at + 1 :], start + self.n_zeros)
-        return cuts, at
-
-    def _cheapest_zeros(self, centers: Floats, start: int, stop: int) -> int:
-        """Widen the zeros to ``n_zeros`` points, those that gain least by leaving."""
-
-        def right_gains_more(first: int) -> bool:
-            ends = self.points.values(np.array([first, first + self.n_zeros]))
-            gain = (2 * centers * ends[:, None] - centers**2).max(axis=1)
-            return bool(gain[1] >= gain[0])
-
-        low = max(0, stop - self.n_zeros)
-        high = min(start, self.points.n - self.n_zeros)
-        if not len(centers):
-            return low
-        return low + bisect_left(range(low, high), True, key=right_gains_more)
-
-    def inside(self, layers: list[Layer]) -> list[Floats]:
-        """Bound the cost of the points inside each range, whichever cluster has them.
-
-        The mean of a cluster grows with both of its ends, so the first and the last
-        positions of two layers bound the centre between them, and the points inside a
-        range are not nearer to their centre than to these bounds. Ranges of layers that
-        overlap count nothing: they may share points.
-        """
-        left = np.full(self.n_layers, -np.inf)  # bounds of the centres before a layer
-        right = np.full(self.n_layers, np.inf)  # and after it
-        for edge in self.edges:
-            source, target = layers[edge.source], layers[edge.target]
-            if not len(source.low) or not len(target.low):
-                continue
-            low, high = -np.inf, np.inf
-            if source.high[-1] < target.low[0]:
-                first = target.at_low[:, 0] - source.at_low[:, 0]
-                last = target.at_high[:, -1] - source.at_high[:, -1]
-                low, high = first[1] / first[0], last[1] / last[0]
-                if edge.pinned:
-                    low = high = 0.0
-            left[edge.target] = max(left[edge.target], high)
-            right[edge.source] = min(right[edge.source], low)
-        costs = [np.zeros(len(layer.low)) for layer in layers]
-        value = self.points.values
-        for cost, layer, low, high in zip(costs, layers, left, right, strict=True):
-            if -np.inf < low < high < np.inf:
-                away = np.minimum(value(layer.low) - low, high - value(layer.high - 1))
-                cost += (layer.high - layer.low) * np.maximum(away, 0.0) ** 2
-        return costs
-
-    def bracket(self, cuts: Ints) -> Ints:
-        """Narrow where the cuts of the optimum are: from and to, for every layer.
-
-        Lloyd's algorithm leaves optimal cuts where they are, and keeps order: from cuts
-        none of which lies right of an optimal one it leads to such cuts again. So both
-        ends walk towards each other.
+    def run(self, exact: int, goal: float) -> Floats:
+        """Search until the optimum is proved, or what is left is too much.
 
         Parameters
         ----------
-        cuts : ndarray of shape (2, n_layers)
+        exact : int
+            Positions for the cuts of a row up to which it is solved in any case.
+        goal : float
+            Share of the squared error that bounds may be apart, where there are more.
+
+        Returns
+        -------
+        ndarray of shape (g,)
+            No clustering has a squared error below, up to the noise.
         """
-        noise = ROUNDING * np.abs(self.points.sums[0]).max() * np.array([[-1], [1]])
-        for _ in range(_BRACKET):
-            moments = self.points.moments(cuts)
-            count, total = moments[:2, :, 1:] - moments[:2, :, :-1]
-            # what a cluster without points gets lies behind (before) the next point
-            mean = self.points.values(np.array([cuts[0, :-1], cuts[1, 1:] - 1]))
-            np.divide(total + noise, count, out=mean, where=count > 0)
-            middle = (mean[:, 1:] + mean[:, :-1]) / 2 + self.points.shift
-            inner = self.points.find(middle)
-            moved = cuts.copy()
-            np.maximum(cuts[0, 1:-1], inner[0], out=moved[0, 1:-1])
-            np.minimum(cuts[1, 1:-1], inner[1], out=moved[1, 1:-1])
-            if np.array_equal(moved, cuts):
+        best, every = self.best, np.arange(len(self.noise))
+        branches = self._narrowed(exact, goal)
+        least = best.upper.copy()
+        np.minimum.at(least, branches.rows, branches.lower)
+        low, high = self._windows(branches)
+        left = np.maximum(high - low + 1, 0).sum(axis=(0, 2))
+        proved = np.isin(every, branches.rows) & (left <= exact)
+        rows = every[proved]
+        value = self._solve(rows, low[:, rows], high[:, rows])
+        least[rows] = np.minimum(best.upper[rows], np.maximum(least[rows], value))
+        if len(rows := every[~proved & np.isin(every, branches.rows)]):
+            best.offer(rows, best.centers[rows], _LAST_STEPS)
+            cuts = best.cuts[rows]
+            near = np.maximum(low[:, rows], cuts - _NEAR)
+            self._solve(rows, near, np.minimum(high[:, rows], cuts + _NEAR))
+        return least
+
+    # ---- where the centres may be ----
+
+    def _narrowed(self, exact: int, goal: float) -> Branches:
+        """Narrow where the centres of rows may be, as long as that is worth it."""
+        points, n_free = self.points, self.best.n_free
+        rows = np.arange(len(points.size))
+        ends = points.values(np.stack([points.first, points.last - 1], axis=1))
+        low, high = (np.repeat(x[:, None], n_free, axis=1) for x in ends.T)
+        root = Branches(rows, np.full(len(rows), -1), low, high, np.zeros(len(rows)))
+        few = _FEW * self.best.cuts.shape[1]
+        if not n_free or points.size.max() <= few:
+            return self._split(root)
+        stretch = Stretch(points)
+        count = max(32, _FIRST_CELLS * n_free)
+        going = self._round(root, stretch, count)
+        if self.best.zero is None or n_free <= _MANY:
+            going = self._split(going)
+        else:
+            return self._split(going)
+        count = max(8, round(_CELLS * n_free**0.5))
+        done = []
+        left, apart = self._left(going), self._apart(going)
+        for _ in range(_ROUNDS):
+            going = self._round(going, stretch, count)
+            before = left, apart
+            left, apart = self._left(going), self._apart(going)
+            more = (left < 0.8 * before[0]) | (apart < 0.8 * before[1])
+            more &= left > few
+            more &= (left <= exact) | (apart > goal * self.best.upper[going.rows])
+            more &= apart >= -self.noise[going.rows]
+            done.append(going.part(~more))
+            going, left, apart = going.part(more), left[more], apart[more]
+            if not len(going.rows):
                 break
-            cuts = moved
-        return cuts
-
-    def costs(
-        self, layers: list[Layer], forward: bool = True
-    ) -> tuple[list[Floats], list[Links], list[Links]]:
-        """Bound the cost from the start to every range (or from there to the end).
-
-        The points inside a range count to the cost from the start. Going backward is
-        going forward over the mirror image: positions and sums are negated, and their
-        order reversed. Returns the bounds, and for each range the edge and the range
-        that it is reached from.
-        """
-        sizes = [len(layer.low) for layer in layers]
-        value: list[Floats] = [np.full(size, np.inf) for size in sizes]
-        via: list[Links] = [np.full(size, -1, dtype=np.int32) for size in sizes]
-        origin: list[Links] = [np.zeros(size, dtype=np.int32) for size in sizes]
-        value[0 if forward else self.last][:] = 0.0
-        inside = self.inside(layers)
-        numbered = list(enumerate(self.edges))
-        for number, edge in numbered if forward else reversed(numbered):
-            a, b = (edge.source, edge.target)[:: 1 if forward else -1]
-            if not sizes[a] or not sizes[b]:
-                continue
-            if forward:
-                ends = layers[a].at_high, layers[b].at_low
-                reach = layers[a].low, layers[b].high
-                before = value[a]
-            else:
-                ends = -layers[a].at_low[:, ::-1], -layers[b].at_high[:, ::-1]
-                reach = -layers[a].high[::-1], -layers[b].low[::-1]
-                before = (value[a] + inside[a])[::-1]
-            if edge.pinned:
-                best, source = self._cheapest_pinned(before, *ends, *reach)
-            else:
-                best, source = cheapest_sources(before, *ends)
-            if forward:
-                best = best + inside[b]
-            else:
-                best, source = best[::-1], sizes[a] - 1 - source[::-1]
-            better = best < value[b]
-            value[b][better], via[b][better] = best[better], number
-            origin[b][better] = source[better]
-        return value, via, origin
-
-    def _cheapest_pinned(
-        self,
-        before: Floats,
-        source: Floats,
-        target: Floats,
-        earliest: Ints,
-        latest: Ints,
-    ) -> tuple[Floats, Ints]:
-        """Bound the cost of zeros between ranges that are far enough apart."""
-        cost = before - source[2]
-        lowest = np.minimum.accumulate(cost)
-        leader = np.maximum.accumulate(
-            np.where(cost <= lowest, np.arange(len(cost)), 0)
+        done.append(going)
+        fields = ("rows", "place", "low", "high", "lower")
+        found = Branches(
+            *(np.concatenate([getattr(x, f) for x in done]) for f in fields)
         )
-        last = np.searchsorted(earliest, latest - self.n_zeros, side="right") - 1
-        best = np.where(last >= 0, lowest[last] + target[2], np.inf)
-        return best, leader[last]
+        found = found.part(np.argsort(found.rows, kind="stable"))
+        return found.part(self._apart(found) >= -self.noise[found.rows])
 
-    def path_centers(
-        self, layers: list[Layer], via: list[Links], origin: list[Links]
-    ) -> Floats:
-        """Return the free centres along the best path through the ranges."""
-        layer, node = self.last, 0
-        cuts, pinned = [self.points.n], []
-        while layer:
-            edge = self.edges[via[layer][node]]
-            node, layer = int(origin[layer][node]), edge.source
-            cuts.append(int(layers[layer].low[node]))
-            pinned.append(edge.pinned)
-        bounds = np.maximum.accumulate(np.array(cuts[::-1]))
-        moments = np.diff(self.points.moments(bounds), axis=1)
-        use = (moments[0] > 0) & ~np.array(pinned[::-1])
-        return np.unique(moments[1, use] / moments[0, use])
+    def _apart(self, branches: Branches) -> Floats:
+        return self.best.upper[branches.rows] - branches.lower
 
-    def refined(
-        self, layers: list[Layer], keep: list[NDArray[np.bool_]], limit: int
-    ) -> list[Layer]:
-        """Drop the ranges that are not kept or need not be, and split the others."""
-        if not self.zero and all(kept.any() for kept in keep):
-            pairs = list(zip(layers, keep, strict=True))
-            ends = [(each.low[kept][0], each.high[kept][-1]) for each, kept in pairs]
-            for (layer, kept), *cut in zip(
-                pairs, *self.bracket(np.array(ends).T), strict=True
-            ):
-                kept &= (layer.high >= cut[0]) & (layer.low <= cut[1])
-        count = sum(int(np.count_nonzero(kept)) for kept in keep)
-        split = max(SPLIT, min(_RANGES, limit) // max(count, 1))
-        return [
-            layer.refined(kept, split) for layer, kept in zip(layers, keep, strict=True)
-        ]
+    def _split(self, root: Branches) -> Branches:
+        """Give rows a branch for every number of centres that may lie before zero."""
+        if self.best.zero is None:
+            return replace(root, place=np.zeros(len(root.rows), dtype=np.intp))
+        zero = self.best.zero[root.rows, None]
+        found = []
+        for place in range(self.best.n_free + 1):
+            left = np.arange(self.best.n_free) < place
+            viable = np.where(left, root.low <= zero, root.high >= zero)
+            some = np.flatnonzero(viable.all(axis=1))
+            low, high = (
+                np.where(left, np.minimum(x, zero), np.maximum(x, zero))
+                for x in (root.low, root.high)
+            )
+            at = np.full(len(low), place)
+            found.append(Branches(root.rows, at, low, high, root.lower).part(some))
+        fields = ("rows", "place", "low", "high", "lower")
+        return Branches(
+            *(np.concatenate([getattr(x, f) for x in found]) for f in fields)
+        )
 
-    def run(self, limit: int) -> float:
-        """Search until the optimum is proved, or `limit` is reached.
+    def _round(self, branches: Branches, stretch: Stretch, count: int) -> Branches:
+        """Drop the cells at both ends that no good clustering has centres in."""
+        best, rows = self.best, branches.rows
+        first = bool((branches.place < 0).any())
+        low, high = (stretch.places(rows, x) for x in (branches.low, branches.high))
+        if first:
+            low, high = low[:, :1], high[:, :1]
+        unit = np.maximum((high - low).max(axis=1), np.finfo(float).eps) / count
+        number = np.floor(low / unit[:, None])[..., None] + np.arange(count + 2)
+        edges = stretch.values(rows, number * unit[:, None, None])
+        zero = None
+        if best.zero is not None:  # the edge next to zero moves there
+            zero = best.zero[rows]
+            pin = zero[:, None, None]
+            next_to = np.rint(stretch.places(rows, zero[:, None]) / unit[:, None])
+            edges = np.where(number == next_to[..., None], pin, edges)
+            if not first:
+                left = (np.arange(best.n_free) < branches.place[:, None])[..., None]
+                edges = np.where(left, np.minimum(edges, pin), np.maximum(edges, pin))
+        penalty = self._penalty(rows)
+        bound = cell_bounds(self.points, rows, edges, best.n_free, zero, penalty)
+        bound -= (penalty * (self.points.size - best.n_zeros)[rows])[:, None, None]
+        edges = np.broadcast_to(edges, (*bound.shape[:2], edges.shape[2]))
+        at = bound.argmin(axis=2)[..., None]
+        middle = (edges[..., 1:] + edges[..., :-1]) / 2
+        best.offer(rows, np.sort(np.take_along_axis(middle, at, 2)[..., 0]), _STEPS)
+        kept = bound <= (best.upper + self.noise)[rows, None, None]
+        kept |= ~kept.any(axis=2, keepdims=True)  # the branch is none, or by rounding
+        begin = kept.argmax(axis=2)[..., None]
+        end = kept.shape[2] - kept[..., ::-1].argmax(axis=2)[..., None]
+        low, high = (np.take_along_axis(edges, x, 2)[..., 0] for x in (begin, end))
+        low = np.maximum.accumulate(np.maximum(branches.low, low), axis=1)
+        high = np.minimum(branches.high, high)[:, ::-1]
+        high = np.minimum.accumulate(high, axis=1)[:, ::-1]
+        if not best.bounded:
+            place = None if first else branches.place
+            low, high = (self._squeezed(rows, x, place) for x in (low, high))
+        lower = np.maximum(branches.lower, bound.min(axis=(1, 2)))
+        return Branches(rows, branches.place, low, np.maximum(low, high), lower)
 
-        Returns the lower bound.
+    def _penalty(self, rows: Ints) -> Floats:
+        """Return the price of leaving zero at which the best known zeros stay zeros.
+
+        A price times the number of points that may leave is what a bound of that number
+        saves at most.
         """
-        layers = self.first_layers(limit)
-        while True:
-            before, via, origin = self.costs(layers)
-            lower = float(before[self.last][0])
-            self.offer(self.path_centers(layers, via, origin))
-            single = all(layer.single for layer in layers)
-            if single or self.upper - lower <= self.tolerance:
-                break
-            after, _, _ = self.costs(layers, forward=False)
-            bar = self.upper + self.tolerance
-            keep = [a + b <= bar for a, b in zip(before, after, strict=True)]
-            layers = self.refined(layers, keep, limit)
-            if sum(len(layer.low) for layer in layers) > limit:
-                self.offer(self.best_of_grid(layers))
-                break
-        return min(max(lower, 0.0), self.upper)
+        best = self.best
+        if not best.bounded:
+            return np.zeros(len(rows))
+        start, stop = (best.cuts[rows, best.place[rows] + step] for step in (0, 1))
+        ends = start, np.maximum(stop - 1, start)
+        gain = np.max([best.gain(rows, best.centers[rows], at) for at in ends], axis=0)
+        return np.where(stop > start, np.maximum(gain, 0.0), 0.0)
 
-    def run_near(self, centers: Floats, limit: int) -> None:
-        """Take the better of two starts of Lloyd's algorithm: centres, and a grid's."""
-        steps = _FEW_STEPS if isinstance(self.points, Buckets) else _LLOYD
-        self.offer(centers, steps)
-        self.offer(self.best_of_grid(self.first_layers(limit)), steps)
+    def _squeezed(self, rows: Ints, centers: Floats, place: Ints | None) -> Floats:
+        """Move bounds of all optimal centres by Lloyd's algorithm.
 
-    def best_of_grid(self, layers: list[Layer]) -> Floats:
-        """Return the best centres whose cuts are where ranges begin."""
-        layers = [layer.collapsed() for layer in layers]
-        _, via, origin = self.costs(layers)
-        return self.path_centers(layers, via, origin)
+        It leaves these where they are, and keeps order.
+        """
+        for _ in range(_SQUEEZES):
+            at = place
+            if at is None:
+                cuts, at = self.best.assign(rows, centers)
+            else:
+                cuts = self.best.nearest(rows, centers)
+            centers, _ = self.best.means(rows, cuts, at, centers)
+        return centers
+
+    # ---- where the cuts may be ----
+
+    def _cuts(self, branches: Branches) -> tuple[Ints, Ints]:
+        """Return what the cuts of branches are between, both of shape (b, k + 1)."""
+        best, rows = self.best, branches.rows
+        low, high = (best.nearest(rows, x) for x in (branches.low, branches.high))
+        if best.bounded and best.n_free:
+            # points nearer to another centre may have to be zeros, but the mean of a
+            # cluster lies between its points
+            begin = np.arange(len(rows)), branches.place
+            stop = np.arange(len(rows)), branches.place + 1
+            first, last = self.points.first[rows], self.points.last[rows]
+            ends = np.append(branches.low[:, :1], branches.low, axis=1)[begin]
+            least = self.points.find(ends, first, last)
+            low[begin] = np.where(branches.place > 0, least, first)
+            ends = np.append(branches.high, branches.high[:, -1:], axis=1)[begin]
+            most = self.points.find(np.nextafter(ends, np.inf), first, last)
+            high[stop] = np.where(branches.place < best.n_free, most, last)
+        return low, high
+
+    def _windows(self, branches: Branches) -> tuple[Ints, Ints]:
+        """Return where the cuts of all rows may be, as for :func:`shortest_paths`."""
+        cuts = self._cuts(branches)
+        shape = 2, *self.best.cuts.shape
+        low, high = np.full(shape, self.points.x.size), np.full(shape, -1)
+        behind = np.arange(shape[2]) > branches.place[:, None]
+        if self.best.zero is None:
+            behind[:] = False
+        for bit in 0, 1:
+            for at in range(shape[2]):
+                some = behind[:, at] == bit
+                rows = branches.rows[some]
+                np.minimum.at(low[bit, :, at], rows, cuts[0][some, at])
+                np.maximum.at(high[bit, :, at], rows, cuts[1][some, at])
+        return low, high
+
+    def _left(self, branches: Branches) -> Ints:
+        """Count the positions that are left for the cuts of the rows of branches."""
+        low, high = self._cuts(branches)
+        size = np.maximum(high - low + 1, 0).sum(axis=1)
+        return np.bincount(branches.rows, size)[branches.rows].astype(np.intp)
+
+    def _solve(self, rows: Ints, low: Ints, high: Ints) -> Floats:
+        """Keep the best clusterings with cuts in windows; return their errors."""
+        best = self.best
+        if not len(rows):
+            return np.zeros(0)
+        zero = None if best.zero is None else best.zero[rows]
+        value, cuts, place = shortest_paths(
+            self.points, rows, low, high, zero, best.n_zeros[rows]
+        )
+        some = np.isfinite(value)
+        rows = rows[some]
+        best.keep(rows, cuts[some], place[some], best.centers[rows])
+        return value

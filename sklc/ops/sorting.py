@@ -72,13 +72,27 @@ def pick(x: Tensor, mask: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 def count_below(x: Tensor, thresholds: Tensor) -> Tensor:
-    """Return for each entry of `x` (n,) how many increasing thresholds are below it."""
-    if not x.is_cpu or len(thresholds) > _FEW:
-        return torch.bucketize(x, thresholds, out_int32=True)
+    """Return for each number how many of its row's increasing thresholds are below.
+
+    Parameters
+    ----------
+    x : Tensor of shape (g, n)
+    thresholds : Tensor of shape (g, m)
+
+    Returns
+    -------
+    uint8 or int32 Tensor of shape (g, n)
+    """
+    if not x.is_cpu or thresholds.shape[1] > _FEW:
+        return torch.searchsorted(
+            thresholds.contiguous(), x.contiguous(), out_int32=True
+        )
     values, limits = x.numpy(), thresholds.numpy()
-    out = np.zeros(len(x), dtype=np.uint8)
-    for first in range(0, len(x), _PIECE):
-        here = slice(first, first + _PIECE)
-        for limit in limits:
-            out[here] += values[here] > limit
+    out = np.zeros(x.shape, dtype=np.uint8)
+    height = max(1, _PIECE // max(1, x.shape[1]))
+    for top in range(0, len(values), height):
+        for left in range(0, x.shape[1], _PIECE):
+            here = slice(top, top + height), slice(left, left + _PIECE)
+            for limit in limits[here[0]].T:
+                out[here] += values[here] > limit[:, None]
     return torch.from_numpy(out)

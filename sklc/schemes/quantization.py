@@ -10,8 +10,7 @@ from sklc.checks import check_bool, check_count, check_int
 from sklc.codes import Code, Quantized, Scaled
 from sklc.codes.base import index_dtype
 from sklc.ops.backend import at_least_float32, numpy_view, sum_dtype
-from sklc.ops.kmeans1d import Clustering, kmeans_1d
-from sklc.ops.kmeans_rows import kmeans_rows
+from sklc.ops.kmeans import Clustering, kmeans
 from sklc.ops.nearest import nearest, nearest_or_zero
 from sklc.ops.projections import ternary_scale
 from sklc.ops.sorting import sort
@@ -27,18 +26,17 @@ class AdaptiveQuantization(VectorScheme):
 
     .. math:: \min_{c, z} \sum_i (w_i - c_{z_i})^2, \qquad z_i \in \{1, \dots, k\},
 
-    k-means of numbers. The result is globally optimal while ``n * k <= 6e6`` (3e6
-    with a pinned zero) for the `n` weights of a group, and most often far beyond;
-    :meth:`excess` certifies how far from the optimum it can be without a warm start.
-    With one it is never worse than that; beyond the limit it is then the better of what
-    a step of Lloyd's algorithm makes of the start and of the optimum on a grid. Where a
-    group has no more than `k` distinct values it is returned unchanged.
+    k-means of numbers. The result is globally optimal while ``n * k <= 6e6`` for the
+    `n` weights that are compressed at a time (those of a layer, or of all with
+    ``granularity="joint"``), and most often far beyond; :meth:`excess` certifies how
+    far from the optimum it can be. It is never worse than a warm start. Where a group
+    has no more than `k` distinct values it is returned unchanged.
 
     With ``zero=True`` one of the values is 0, and with `kappa` at most so many weights
     take another one: pruned and quantized at once, as exactly as without.
 
     Time is that of a sort where the search closes fast, as on weights of nets, and
-    ``O(n k log n)`` at worst. Memory: see :func:`sklc.ops.kmeans1d.kmeans_1d`.
+    ``O(n k log n)`` at worst. Memory: see :func:`sklc.ops.kmeans.kmeans`.
 
     Parameters
     ----------
@@ -94,7 +92,7 @@ class AdaptiveQuantization(VectorScheme):
                 raise ValueError(msg)
 
     def excess(self, weights: Weights) -> dict[str, float]:
-        """Certify how far from optimal :meth:`compress` without a warm start can be.
+        """Certify how far from optimal :meth:`compress` can be.
 
         Parameters
         ----------
@@ -111,8 +109,7 @@ class AdaptiveQuantization(VectorScheme):
         result = {}
         for names, rows in self._groups(Problem(weights)):
             found = self._clustered(rows, None)
-            total = sum(clustering.distortion for clustering in found)
-            excess = sum(clustering.excess for clustering in found)
+            total, excess = float(found.distortion.sum()), float(found.excess.sum())
             result.update(dict.fromkeys(names, excess / total if total else 0.0))
         return result
 
@@ -121,16 +118,10 @@ class AdaptiveQuantization(VectorScheme):
         zero = bool(self.zero)
         return min(int(self.k), n + zero), zero
 
-    def _clustered(self, rows: Tensor, starts: Tensor | None) -> list[Clustering]:
+    def _clustered(self, rows: Tensor, starts: Tensor | None) -> Clustering:
         k, zero = self._values(rows.shape[1])
-        if not zero:
-            return kmeans_rows(rows, k, starts)
         kappa = None if self.kappa is None else count(self.kappa, rows.shape[1])
-        given = [None] * len(rows) if starts is None else starts
-        return [
-            kmeans_1d(row, k, zero=True, max_nonzero=kappa, start=start)
-            for row, start in zip(rows, given, strict=True)
-        ]
+        return kmeans(rows, k, zero=zero, max_nonzero=kappa, starts=starts)
 
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
         starts = None
@@ -143,33 +134,25 @@ class AdaptiveQuantization(VectorScheme):
         ):
             starts = warm.codebook
         found = self._clustered(rows, starts)
-        values = [part.centers.to(rows.device, rows.dtype) for part in found]
-        size = max(len(part) for part in values)
-        index = torch.empty(
-            rows.shape, dtype=index_dtype(size + zero), device=rows.device
-        )
-        for at, (row, part) in enumerate(zip(rows, values, strict=True)):
-            if zero:
-                numbers = nearest_or_zero(row, part, found[at].zeros)
-            else:
-                numbers = nearest(row, part)
-            # a view: this writes into the tensor
-            numpy_view(index)[at] = numpy_view(numbers)
-        # codebooks of channels have one length: the last value fills them up
-        codebook = torch.stack([_filled(part, size) for part in values])
-        return Quantized(codebook, index, zero)
+        codebook = found.centers.to(rows.device, rows.dtype)
+        if zero:
+            index = nearest_or_zero(rows, codebook, found.zeros)
+        else:
+            index = nearest(rows, codebook)
+        dtype = index_dtype(codebook.shape[1] + zero)
+        return Quantized(codebook, index.to(dtype), zero)
 
     def _feasible_rows(self, rows: Tensor) -> bool:
-        return all(self._feasible_row(row) for row in rows)
-
-    def _feasible_row(self, row: Tensor) -> bool:
-        distinct = sort(row).unique_consecutive()
-        k, zero = self._values(len(row))
+        k, zero = self._values(rows.shape[1])
+        ordered = sort(rows)
+        distinct = (ordered[:, 1:] != ordered[:, :-1]).sum(1) + 1
         if not zero:
-            return len(distinct) <= k
-        n_nonzero = len(row) if self.kappa is None else count(self.kappa, len(row))
-        few_values = int(distinct.count_nonzero()) < k
-        return few_values and int(row.count_nonzero()) <= n_nonzero
+            return bool((distinct <= k).all())
+        n_nonzero = rows.count_nonzero(1)
+        few_values = distinct - (n_nonzero < rows.shape[1]).int() < k
+        if self.kappa is not None:
+            few_values &= n_nonzero <= count(self.kappa, rows.shape[1])
+        return bool(few_values.all())
 
 
 class BinaryQuantization(VectorScheme):
@@ -311,8 +294,3 @@ def _scaled(
 def _bytes(mask: Any) -> Any:
     """Return a mask, of NumPy or torch, as the numbers 0 and 1."""
     return mask.view(torch.uint8 if isinstance(mask, Tensor) else np.uint8)
-
-
-def _filled(values: Tensor, size: int) -> Tensor:
-    last = values[-1:] if len(values) else values.new_zeros(1)
-    return torch.cat([values, last.expand(size - len(values))])

@@ -93,7 +93,10 @@ def test_count_below_counts_the_thresholds_below(n, many, dtype, device, place):
         thresholds[0] = x[n // 5]  # which is not below itself
         thresholds = thresholds.sort().values
 
-    found = count_below(place(x), place(thresholds))
+    # a second row has thresholds of its own
+    both = torch.stack([x, x]), torch.stack([thresholds, thresholds + 2])
+    found, none = count_below(*map(place, both))
+    assert not none.any()
 
     expected = torch.zeros(n, dtype=torch.long, device=device)
     for threshold in thresholds:

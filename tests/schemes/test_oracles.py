@@ -13,8 +13,7 @@ from sklearn.cluster import KMeans
 
 from sklc.codes import Dense, Factored, Quantized
 from sklc.layers import Grid, LayerInfo
-from sklc.ops import kmeans_rows
-from sklc.ops.kmeans1d import Clustering, kmeans_1d
+from sklc.ops import kmeans
 from sklc.schemes import (
     AdaptiveQuantization,
     BinaryQuantization,
@@ -26,7 +25,6 @@ from sklc.schemes import (
     RankSelection,
     ScaledBinaryQuantization,
     ScaledTernaryQuantization,
-    quantization,
 )
 
 CLOSE = 1e-12  # relative, of sums of a few numbers in double precision
@@ -449,12 +447,17 @@ def test_the_certificate_of_an_exact_quantization_is_zero():
     assert AdaptiveQuantization(1).excess({"w": torch.zeros(3)}) == {"w": 0.0}
 
 
-def test_a_certificate_adds_up_the_groups_of_a_weight(monkeypatch):
-    found = [Clustering(None, 3.0, 0.5), Clustering(None, 1.0, 0.1)]
-    monkeypatch.setattr(quantization, "kmeans_rows", lambda *_: found)
-    scheme = AdaptiveQuantization(granularity="channel")
-    excess = scheme.excess({"w": torch.ones(2, 3, requires_grad=True)})
-    assert excess == {"w": pytest.approx(0.6 / 4.0)}
+def test_a_certificate_holds_for_all_groups_of_a_weight_together(monkeypatch):
+    weights = draw({"w": (3, 500)}, torch.float64)
+    scheme = AdaptiveQuantization(4, granularity="channel")
+    best = distortion(scheme.compress(weights, mu=1.0), weights)
+    for limit in "EXACT_LIMIT", "_POSITIONS", "_FEW":  # as if there were more weights
+        monkeypatch.setattr(kmeans, limit, 0)
+    found = distortion(scheme.compress(weights, mu=1.0), weights)
+    excess = scheme.excess({"w": weights["w"].requires_grad_()})
+    assert excess["w"] > 1e-9
+    assert best <= found * (1 + CLOSE)
+    assert found * (1 - excess["w"]) <= best * (1 + CLOSE)
 
 
 @pytest.mark.parametrize(
@@ -605,27 +608,18 @@ def test_a_pinned_zero_counts_among_the_values_of_an_index():
 
 
 @pytest.mark.parametrize("zero", [False, True])
-@pytest.mark.parametrize("granularity", ["layer", "channel"])
-def test_the_last_codebook_is_where_the_next_begins(granularity, zero, monkeypatch):
-    starts = []
-
-    def spy(row, k, *, start, **options):
-        starts.append(start)
-        return kmeans_1d(row, k, start=start, **options)
-
-    for module in kmeans_rows, quantization:
-        monkeypatch.setattr(module, "kmeans_1d", spy)
-    monkeypatch.setattr(kmeans_rows, "_SHORT", -100)  # each alone
-    scheme = AdaptiveQuantization(k=2, granularity=granularity, zero=zero)
-    weights = draw({"w": (3, 5)})
-    theta = scheme.compress(weights, mu=1.0)
-    rows = 3 if granularity == "channel" else 1
-    assert starts == [None] * rows
-    scheme.compress(weights, mu=1.0, theta=theta)
-    assert torch.equal(torch.stack(starts[rows:]), theta["w"].codebook)
-    fewer = AdaptiveQuantization(k=1, granularity=granularity, zero=zero)
-    fewer.compress(weights, mu=1.0, theta=theta)  # two values are no start for one
-    assert starts[2 * rows :] == [None] * rows
+@pytest.mark.parametrize("granularity", ["joint", "layer", "channel"])
+@pytest.mark.parametrize("k", [1, 3, 16])
+def test_a_codebook_is_never_worse_than_the_last(k, granularity, zero, monkeypatch):
+    scheme = AdaptiveQuantization(k, granularity=granularity, zero=zero)
+    weights = draw({"a": (3, 200), "b": (5, 70)})
+    best = scheme.compress(weights, mu=1.0)
+    for limit in "EXACT_LIMIT", "_POSITIONS", "_FEW":  # as if there were more weights
+        monkeypatch.setattr(kmeans, limit, 0)
+    found = scheme.compress(weights, mu=1.0, theta=best)
+    assert distortion(found, weights) <= distortion(best, weights) * (1 + 1e-6)
+    fewer = AdaptiveQuantization(1 + zero, granularity=granularity, zero=zero)
+    fewer.compress(weights, mu=1.0, theta=best)  # too many values are no start
 
 
 def test_the_channels_of_a_bias_are_its_entries():
