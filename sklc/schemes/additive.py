@@ -8,8 +8,8 @@ from torch import Tensor
 
 from sklc.checks import check_int, check_real
 from sklc.codes import Code, Sum, Theta, decompress
-from sklc.ops.backend import at_least_float32, sum_dtype
-from sklc.schemes.base import Scheme, floats, numbers
+from sklc.ops.backend import at_least_float32, numbers, sum_dtype
+from sklc.schemes.base import Scheme, floats
 from sklc.schemes.composition import Composition
 from sklc.schemes.problem import Problem, Weights
 
