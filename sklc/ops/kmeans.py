@@ -1,7 +1,6 @@
 """Optimal k-means of numbers, in many rows at once."""
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,42 +8,24 @@ import torch
 from torch import Tensor
 
 from sklc.ops.backend import at_least_float32
+from sklc.ops.gaps import exactly, ranked, shortened
+from sklc.ops.lloyd import Clusters, Shape, assigned, lloyd
 from sklc.ops.monge import Floats, Ints
-from sklc.ops.points import BLOCK, Reals, bisect
-from sklc.ops.problem import Effort, Found, Problem, few_values, refine, search
+from sklc.ops.points import Points, Reals
+from sklc.ops.search import best_cuts, coarse_grid, savings
 
 #: Points times centres, of all rows together, up to which the result is optimal.
 EXACT_LIMIT = 6_000_000
-_POSITIONS = 1 << 18  # for the cuts, in all, that are searched beyond the limit
-_FEW = 2048  # of these that a row has in any case
-_GOAL = 1e-4  # share of the squared error that is not worth a search beyond the limit
-_LONG = 64  # numbers of a row from which on centres are given cells
-_AT_ONCE = 1 << 18  # numbers, or pairs of cells, of the rows that are searched together
+_AT_ONCE = 1 << 17  # positions of rows that are searched together
+_EACH = 24  # positions for cuts to try, for each centre, where not all of them are
+_LEAST = 1 << 11  # and in any case of a single row
+_FINE = 1 << 9  # for each centre, to certify
+_FINEST = 1 << 15  # and in any case of a single row
+_STEPS = 50  # of Lloyd's algorithm
+_TRIES = 4  # to shorten gaps
+ROUNDING = 1e-13  # of sums of squares, relatively
+_PRECISE = 1e-9  # what rounding may leave of the squared error
 _HUGE = 300  # binary exponent from which on, or below minus which, squares may overflow
-
-
-@dataclass(frozen=True, eq=False)
-class Clustering:
-    """Clusterings of rows of numbers.
-
-    Attributes
-    ----------
-    centers : Tensor of shape (g, m), float64, on the CPU
-        The centres of each row in increasing order, without a pinned zero; where a row
-        has fewer than others, the last is repeated (0 if there is none).
-    distortion : ndarray of shape (g,)
-        Sums of squared distances to the centres.
-    excess : ndarray of shape (g,)
-        Certified bounds: no clustering of a row has a distortion below its
-        ``distortion - excess``.
-    zeros : Zeros or None
-        Which numbers are zeros, where the number of non-zeros is bounded.
-    """
-
-    centers: Tensor
-    distortion: Floats
-    excess: Floats
-    zeros: "Zeros | None" = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +45,30 @@ class Zeros:
     skip_high: Ints
 
 
+@dataclass(frozen=True, eq=False)
+class Clustering:
+    """Clusterings of rows of numbers.
+
+    Attributes
+    ----------
+    centers : Tensor of shape (g, m), float64, on the CPU
+        The centres of each row in increasing order, without a pinned zero; where a row
+        has fewer than others, the last is repeated (0 if there is none).
+    distortion : ndarray of shape (g,)
+        Sums of squared distances to the centres.
+    excess : ndarray of shape (g,)
+        Certified bounds: no clustering of a row has a distortion below its
+        ``distortion - excess``. Where nothing is certified it is the distortion.
+    zeros : Zeros or None
+        Which numbers are zeros, where the number of non-zeros is bounded.
+    """
+
+    centers: Tensor
+    distortion: Floats
+    excess: Floats
+    zeros: Zeros | None = None
+
+
 def kmeans(
     rows: Tensor,
     k: int,
@@ -71,7 +76,7 @@ def kmeans(
     zero: bool = False,
     max_nonzero: int | None = None,
     starts: Tensor | None = None,
-    sizes: Tensor | None = None,
+    certify: bool = False,
 ) -> Clustering:
     r"""Cluster each row of numbers into at most `k` clusters of least squared error.
 
@@ -90,8 +95,9 @@ def kmeans(
     starts : Tensor of shape (g, m), default=None
         Free centres to start from, at most `k` (less a pinned zero): the result is
         never worse.
-    sizes : integer Tensor of shape (g,), default=None
-        How many numbers of each row, from the first on, there are; at least one.
+    certify : bool, default=False
+        Whether to bound how far from optimal the result is, where it may be: as long
+        again, and longer.
 
     Returns
     -------
@@ -100,124 +106,184 @@ def kmeans(
     Notes
     -----
     Globally optimal while the numbers of all rows times `k` are at most
-    :data:`EXACT_LIMIT`. Beyond it the search ends when its bounds are within 1e-4 of
-    each other, or when more than some 250,000 positions for cuts would have to be
-    tried: ``excess`` tells how far from optimal the result can be.
-
-    Time is that of a sort where the search closes fast, as on weights of nets, and
-    ``O(n k log n)`` a row at worst. Memory: the sorted copy, as much again for sums,
-    and 100 bytes for every position for a cut that is tried.
+    :data:`EXACT_LIMIT` (a sixth of it, from a start), by dynamic programming over all
+    places for cuts (X. Wu, Optimal quantization by matrix searching, J. Algorithms 12,
+    1991): ``O(n k log n)`` for a row. Beyond it the cuts are optimal on a grid of some
+    24 places for each centre, and improved by Lloyd's algorithm: ``O(n log n)``.
+    Memory: the sorted numbers and as much again for sums; where it is optimal,
+    numbers for each centre and place.
     """
-    x, size = _sorted(rows, sizes)
-    g, width = x.shape
-    n_zeros = np.zeros(g, dtype=np.intp)
-    if max_nonzero is not None:
-        n_zeros = np.maximum(size - max_nonzero, 0)
-        k = min(k, max_nonzero + 1)
-    k = min(k, x.shape[1] + zero)  # more are of no use
+    x = _sorted(rows)
+    g, n = x.shape
+    n_zeros = 0 if max_nonzero is None else max(n - max_nonzero, 0)
+    k = min(k, n + zero) if max_nonzero is None else min(k, n + zero, max_nonzero + 1)
+    shape = Shape(k - zero, zero, n_zeros)
     given = None
-    if starts is not None and 0 < starts.shape[1] <= k - zero:
+    if starts is not None and 0 < starts.shape[1] <= shape.n_free:
         given = starts.detach().double().cpu().numpy()
-    if size.sum() * k <= EXACT_LIMIT:
-        effort = Effort(x.size * (k + 1) ** 2, 0.0)
-    else:
-        effort = Effort(max(_POSITIONS // g, _FEW), _GOAL)
-    each = max(1, _AT_ONCE // max(width, (8 if width > _LONG else 1) * k * k))
-    parts = []
-    for first in range(0, g, each):
-        some = slice(first, first + each)
-        own = None if given is None else given[some]
-        problem = Problem(x[some], size[some], n_zeros[some], k, zero, effort)
-        parts.append(_solve(problem, own))
-    centers, count, distortion, excess, *ends = (
-        np.concatenate(field) for field in zip(*parts, strict=True)
-    )
-    zeros = Zeros(*ends) if n_zeros.any() else None
-    used = torch.from_numpy(centers[:, : count.max()])
-    return Clustering(used, distortion, excess, zeros)
-
-
-def _sorted(rows: Tensor, sizes: Tensor | None) -> tuple[Reals, Ints]:
-    """Return sorted rows with ``inf`` behind them, and the sizes of the rows."""
-    rows = at_least_float32(rows.detach())
-    g, n = rows.shape
-    size = np.full(g, n)
-    if sizes is not None:
-        size = sizes.cpu().numpy().astype(np.intp)
-        behind = torch.arange(n, device=rows.device) >= sizes.to(rows.device)[:, None]
-        rows = rows.masked_fill(behind, math.inf)
-    on_cpu = rows.is_cpu
-    if not on_cpu:
-        rows = rows.sort(dim=1).values.cpu()
-    values = rows.numpy()
-    x = np.full((g, (n // BLOCK + 1) * BLOCK), np.inf, dtype=values.dtype)
-    x[:, :n] = values
-    if on_cpu:
-        x[:, :n].sort(axis=1)
-    return x, size
-
-
-def _solve(problem: Problem, starts: Floats | None) -> tuple[Any, ...]:
-    """Return centres, their number, distortion, excess, and where zeros are."""
-    x, unit = problem.x, _units(problem)
-    if (unit != 1).any():
-        problem = replace(problem, x=x * unit[:, None])
-        starts = None if starts is None else starts * unit[:, None]
-    found, few = few_values(problem)
-    if len(rest := np.flatnonzero(~few)):
-        part, own = problem.part(rest), None if starts is None else starts[rest]
-        other = search(part, own)
-        refine(part, own, other)
-        found.put(rest, other, np.arange(len(rest)))
-    centers, count = _centers(problem, found, unit, x)
-    excess = np.clip(found.error - found.lower, 0.0, None) + found.noise
-    with np.errstate(over="ignore", under="ignore"):
-        error, excess = (
-            e / unit / unit for e in (found.error, np.minimum(excess, found.error))
+    exact = x.size * k <= EXACT_LIMIT // (1 if given is None else 6)
+    effort = 0 if exact else max(_EACH * k, _LEAST // g)
+    fine = max(_FINE * k, _FINEST // g) if certify else 0
+    each = max(1, _AT_ONCE // min(n, max(effort, fine) or n))
+    parts = [
+        _clustered(
+            x[first : first + each],
+            shape,
+            None if given is None else given[first : first + each],
+            effort,
+            fine,
         )
-    return centers, count, error, excess, *_ends(x, problem.size, found)
+        for first in range(0, g, each)
+    ]
+    centers, count, error, excess, *ends = map(np.concatenate, zip(*parts, strict=True))
+    used = torch.from_numpy(centers[:, : count.max(initial=0)])
+    return Clustering(used, error, excess, Zeros(*ends) if n_zeros else None)
 
 
-def _units(problem: Problem) -> Floats:
+def _sorted(rows: Tensor) -> Reals:
+    """Return rows in increasing order; there is one wait for a device."""
+    rows = at_least_float32(rows.detach())
+    if rows.is_cpu:
+        return np.sort(rows.numpy(), axis=1)
+    found: Reals = rows.sort(dim=1).values.cpu().numpy()
+    return found
+
+
+def _clustered(
+    x: Reals, shape: Shape, starts: Floats | None, effort: int, fine: int
+) -> tuple[Any, ...]:
+    """Cluster sorted rows: centres, their number, error, excess, and ends of zeros."""
+    unit = _units(x)
+    y = x if (unit == 1).all() else x * unit
+    if starts is not None:
+        starts = np.sort(starts * unit, axis=1)
+        missing = shape.n_free - starts.shape[1]
+        starts = np.append(starts, np.repeat(starts[:, -1:], missing, 1), 1)
+    few = _few_values(y, shape)
+    near = np.where(few[:, None], ranked(y, shape.zero), y) if few.any() else y
+    found, lower, noise = _searched(near, shape, starts, effort, fine)
+    hard = np.flatnonzero(few | (noise > _PRECISE * found.error))
+    if len(hard):
+        own = None if starts is None else starts[hard]
+        part, *bounds = _more_precise(
+            y[hard], shape, own, effort, fine, _rows(found, hard)
+        )
+        lower[hard], noise[hard] = bounds
+        for field in "cuts", "pinned", "centers", "error":
+            getattr(found, field)[hard] = getattr(part, field)
+    excess = np.clip(found.error - lower + noise, 0.0, found.error)
+    with np.errstate(over="ignore", under="ignore"):
+        error, excess = (e / unit[:, 0] / unit[:, 0] for e in (found.error, excess))
+    return *_centers(x, shape, found, unit), error, excess, *_ends(x, found)
+
+
+def _units(x: Reals) -> Floats:
     """Return powers of two that bring rows whose squares may leave the range near 1."""
-    if problem.x.dtype != np.float64:
-        return np.ones(len(problem.x))
-    inside = np.arange(problem.x.shape[1]) < problem.size[:, None]
-    exponent = np.frexp(np.abs(problem.x).max(axis=1, where=inside, initial=0.0))[1]
+    if x.dtype != np.float64:
+        return np.ones((len(x), 1))
+    exponent = np.frexp(np.abs(x[:, [0, -1]]).max(axis=1, keepdims=True))[1]
     exponent = np.where(np.abs(exponent) < _HUGE, 0, exponent.clip(-1000, 1000))
     return np.ldexp(1.0, -exponent)
 
 
+def _few_values(x: Reals, shape: Shape) -> Any:
+    """Tell which rows have no more values than centres, so that there is no error."""
+    new = x[:, 1:] != x[:, :-1]
+    n_values = np.count_nonzero(new, axis=1) + 1
+    if not shape.zero:
+        return n_values <= shape.n_free
+    n_zeros = np.count_nonzero(x == 0, axis=1)
+    return (n_values - (n_zeros > 0) <= shape.n_free) & (n_zeros >= shape.n_zeros)
+
+
+def _searched(
+    x: Reals, shape: Shape, starts: Floats | None, effort: int, fine: int
+) -> tuple[Clusters, Floats, Floats]:
+    """Return clusterings of sorted rows, lower bounds of errors, and their rounding."""
+    points = Points(x, centred=not shape.zero)
+    every = np.broadcast_to(np.arange(points.n + 1), (len(x), points.n + 1))
+    grid = coarse_grid(points, effort, shape.n_zeros) if effort else every
+    found, lower = best_cuts(points, shape, grid)
+    if effort:
+        found, lower = lloyd(points, shape, found, _STEPS), np.zeros(len(x))
+    if starts is not None:
+        start = assigned(points, shape, starts)
+        found = found.better(lloyd(points, shape, start.better(start), _STEPS))
+    if effort and fine and 2 * shape.n_zeros >= points.n * (shape.n_zeros > 0):
+        grid = coarse_grid(points, fine, shape.n_zeros)
+        saving = savings(points, shape, grid, found.error)
+        lower = best_cuts(points, shape, grid, saving)[1]
+    total = points.moments(np.full((len(x), 1), points.n))[2, :, 0]
+    return found, lower, ROUNDING * total
+
+
+def _more_precise(
+    x: Reals,
+    shape: Shape,
+    starts: Floats | None,
+    effort: int,
+    fine: int,
+    found: Clusters,
+) -> tuple[Clusters, Floats, Floats]:
+    """Search again with shorter gaps, as long as that improves the clusterings."""
+    found = exactly(x, found)
+    if starts is not None:
+        points = Points(x, centred=not shape.zero)
+        found = found.better(exactly(x, assigned(points, shape, starts)))
+    lower, noise = np.zeros(len(x)), np.zeros(len(x))
+    for _ in range(_TRIES):
+        if not found.error.any():
+            break
+        near = shortened(x, 2 * np.sqrt(2 * found.error), shape.zero)
+        known = exactly(near, found)
+        free = known.centers[~known.pinned].reshape(len(x), -1)
+        other, lower, noise = _searched(
+            near, shape, free if shape.n_free else None, effort, fine
+        )
+        other = exactly(x, other)
+        better = other.error < found.error
+        found = found.better(other)
+        if not (better & (noise > _PRECISE * found.error)).any():
+            break
+    some = found.error > 0
+    return found, np.where(some, lower, 0.0), np.where(some, noise, 0.0)
+
+
+def _rows(found: Clusters, rows: Ints) -> Clusters:
+    return Clusters(
+        found.cuts[rows], found.pinned[rows], found.centers[rows], found.error[rows]
+    )
+
+
 def _centers(
-    problem: Problem, found: Found, unit: Floats, x: Reals
+    x: Reals, shape: Shape, found: Clusters, unit: Floats
 ) -> tuple[Floats, Ints]:
     """Return the free centres of clusters with points, the last repeated; their number.
 
     Clusters of one value keep it bit for bit.
     """
-    k, every = problem.k, np.arange(len(x))[:, None]
     begin, stop = found.cuts[:, :-1], found.cuts[:, 1:]
-    first, last = x[every, begin], x[every, np.maximum(stop - 1, begin)]
-    values = np.where(first == last, first, found.centers / unit[:, None])
-    use = stop > begin
-    if problem.zero:
-        use &= np.arange(k) != found.place[:, None]
+    first = np.take_along_axis(x, np.minimum(begin, x.shape[1] - 1), 1)
+    last = np.take_along_axis(x, np.maximum(stop - 1, 0), 1)
+    values = np.where(first == last, first, found.centers / unit)
+    use = (stop > begin) & ~found.pinned
     count = use.sum(axis=1)
-    order = np.argsort(~use, axis=1, kind="stable")[:, : k - problem.zero]
-    number = np.minimum(np.arange(k - problem.zero), np.maximum(count - 1, 0)[:, None])
-    values = values[every, order[every, number]]
+    order = np.argsort(~use, axis=1, kind="stable")[:, : shape.n_free]
+    number = np.arange(shape.n_free)
+    number = np.minimum(number, np.maximum(count - 1, 0)[:, None])
+    values = np.take_along_axis(values, np.take_along_axis(order, number, 1), 1)
     return np.where((count > 0)[:, None], values, 0.0), count
 
 
-def _ends(x: Reals, size: Ints, found: Found) -> tuple[Any, ...]:
+def _ends(x: Reals, found: Clusters) -> tuple[Any, ...]:
     """Describe the clusters of zeros by the values at their ends."""
-    every, base = np.arange(len(x)), np.arange(len(x)) * x.shape[1]
-    begin, stop = found.cuts[every, found.place], found.cuts[every, found.place + 1]
-    low, high = x[every, begin], x[every, np.maximum(stop - 1, begin)]
-    flat = x.reshape(-1)
-    first = bisect(flat, low, base, base + begin) - base
-    after = np.nextafter(high, np.asarray(np.inf, dtype=x.dtype))
-    last = bisect(flat, after, base + stop, base + size) - base
+    place = found.pinned.argmax(axis=1)[:, None]
+    begin = np.take_along_axis(found.cuts, place, 1)
+    stop = np.take_along_axis(found.cuts, place + 1, 1)
+    low = np.take_along_axis(x, np.minimum(begin, x.shape[1] - 1), 1)
+    high = np.take_along_axis(x, np.maximum(stop - 1, 0), 1)
+    skip_low = begin - np.count_nonzero(x < low, axis=1, keepdims=True)
+    skip_high = np.count_nonzero(x <= high, axis=1, keepdims=True) - stop
     some = stop > begin
-    low, high = (np.where(some, value, 0.0) for value in (low, high))
-    return low, high, np.where(some, begin - first, 0), np.where(some, last - stop, 0)
+    fields = (low, high, skip_low, skip_high)
+    return tuple(np.where(some, field, 0)[:, 0] for field in fields)

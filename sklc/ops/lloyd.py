@@ -1,4 +1,11 @@
-"""Lloyd's algorithm on rows of sorted numbers, and the best clusterings it has met."""
+"""Clusterings of rows of sorted numbers, and Lloyd's algorithm, which improves them.
+
+Clusters of sorted points are intervals, even if one centre is pinned at zero and so
+many points at least must belong to it: what a point gains by leaving zero,
+``max_j 2 c_j x - c_j^2``, is convex in ``x``.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -6,154 +13,134 @@ from sklc.ops.monge import Floats, Ints
 from sklc.ops.points import Points
 
 
-class Clusterings:
-    """The best known clustering of every row.
+@dataclass(frozen=True)
+class Shape:
+    """What rows are clustered into.
 
-    Clusters of sorted points are intervals, even if one value is pinned at zero and so
-    many points at least must belong to it: what a point gains by leaving zero,
-    ``max_j 2 c_j x - c_j^2``, is convex in ``x``.
+    Attributes
+    ----------
+    n_free : int
+        Number of centres that are free.
+    zero : bool
+        Whether there is one more, pinned at zero.
+    n_zeros : int
+        Number of points at least that belong to it.
+    """
+
+    n_free: int
+    zero: bool = False
+    n_zeros: int = 0
+
+    @property
+    def k(self) -> int:
+        """Number of all centres."""
+        return self.n_free + self.zero
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Clusterings of rows.
+
+    Attributes
+    ----------
+    cuts : ndarray of shape (g, k + 1)
+        Positions where the clusters begin, and the end.
+    pinned : ndarray of shape (g, k), bool
+        Which cluster is that of the zeros.
+    centers : ndarray of shape (g, k)
+        The means of the clusters (0 if pinned; of those without points, something in
+        order between the others).
+    error : ndarray of shape (g,)
+        Sums of squared distances.
+    """
+
+    cuts: Ints
+    pinned: Ints
+    centers: Floats
+    error: Floats
+
+    def better(self, other: "Clusters") -> "Clusters":
+        """Return the better clustering of each row."""
+        take = (other.error < self.error)[:, None]
+        return Clusters(
+            np.where(take, other.cuts, self.cuts),
+            np.where(take, other.pinned, self.pinned),
+            np.where(take, other.centers, self.centers),
+            np.minimum(self.error, other.error),
+        )
+
+
+def clusters(points: Points, cuts: Ints, pinned: Ints) -> Clusters:
+    """Return the clusterings that positions and the places of zeros stand for."""
+    count, total, squares = np.diff(points.moments(cuts), axis=2)
+    mean = np.divide(total, count, out=points.values(cuts[:, :-1]), where=count > 0)
+    mean = np.where(pinned, -points.shift, mean)
+    cost = squares - np.where(pinned, 0.0, total * mean)
+    error = np.where(count > 0, np.maximum(cost, 0.0), 0.0).sum(axis=1)
+    return Clusters(cuts, pinned, mean + points.shift, error)
+
+
+def assigned(points: Points, shape: Shape, free: Floats) -> Clusters:
+    """Give points to their nearest centres, and enough of them to zero.
 
     Parameters
     ----------
     points : Points
-    n_free : int
-        Number of centres that are free, at least one without a pinned zero.
-    zero : bool
-        Whether there is one more, pinned at zero.
-    n_zeros : ndarray of shape (g,), intp
-        Number of points at least that belong to it.
-
-    Attributes
-    ----------
-    zero : ndarray of shape (g,), or None
-        Where zero is, less the shift of the row.
-    upper : ndarray of shape (g,)
-        Least squared error so far.
-    cuts : ndarray of shape (g, k + 1)
-        Positions where the clusters begin, and where the last one ends.
-    place : ndarray of shape (g,)
-        The number of the cluster of zeros (0 without one).
-    centers : ndarray of shape (g, n_free)
-        The free centres, less the shift, in increasing order.
+    shape : Shape
+    free : ndarray of shape (g, n_free)
+        The free centres, in increasing order.
     """
-
-    def __init__(self, points: Points, n_free: int, zero: bool, n_zeros: Ints) -> None:
-        g = len(points.size)
-        self.points, self.n_free, self.n_zeros = points, n_free, n_zeros
-        self.zero = -points.shift if zero else None
-        self.bounded = bool(n_zeros.any())
-        self.upper = np.full(g, np.inf)
-        self.cuts = np.zeros((g, n_free + zero + 1), dtype=np.intp)
-        self.place = np.zeros(g, dtype=np.intp)
-        self.centers = np.zeros((g, n_free))
-
-    def offer(self, rows: Ints, centers: Floats, steps: int) -> None:
-        """Improve centres of rows by Lloyd's algorithm, and keep what is better."""
-        for _ in range(steps):
-            cuts, place = self.assign(rows, centers)
-            means = self.keep(rows, cuts, place, centers)
-            moved = (means != centers).any(axis=1)
-            rows, centers = rows[moved], means[moved]
-            if not len(rows):
-                break
-
-    def keep(self, rows: Ints, cuts: Ints, place: Ints, centers: Floats) -> Floats:
-        """Keep clusterings of rows that are the best yet; return centres."""
-        means, error = self.means(rows, cuts, place, centers)
-        better = error < self.upper[rows]
-        at = rows[better]
-        self.upper[at], self.cuts[at] = error[better], cuts[better]
-        self.place[at], self.centers[at] = place[better], means[better]
-        return means
-
-    def means(
-        self, rows: Ints, cuts: Ints, place: Ints, empty: Floats
-    ) -> tuple[Floats, Floats]:
-        """Return the means of free clusters, and the squared errors of clusterings.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (r,)
-        cuts : ndarray of shape (r, k + 1)
-        place : ndarray of shape (r,)
-        empty : ndarray of shape (r, n_free)
-            What stands for the means of clusters without points.
-        """
-        count, sums, squares = np.diff(self.points.moments(cuts), axis=2)
-        cost = squares - sums**2 / np.maximum(count, 1.0)
-        if self.zero is not None:
-            zero, at = self.zero[rows], (np.arange(len(rows)), place)
-            cost[at] = squares[at] - 2 * zero * sums[at] + zero**2 * count[at]
-            free = np.arange(cuts.shape[1] - 1) != place[:, None]
-            count, sums = (x[free].reshape(empty.shape) for x in (count, sums))
-        means = np.divide(sums, count, out=empty.copy(), where=count > 0)
-        return means, np.maximum(cost, 0.0).sum(axis=1)
-
-    def assign(self, rows: Ints, centers: Floats) -> tuple[Ints, Ints]:
-        """Give the points of rows to their nearest centres, and enough of them to zero.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (r,)
-        centers : ndarray of shape (r, n_free)
-            In increasing order.
-
-        Returns
-        -------
-        cuts : ndarray of shape (r, k + 1)
-        place : ndarray of shape (r,)
-        """
-        place = np.zeros(len(rows), dtype=np.intp)
-        if self.zero is not None:
-            place = (centers < self.zero[rows, None]).sum(axis=1)
-        cuts = self.nearest(rows, centers)
-        if self.bounded:
-            self._widen(rows, centers, cuts, place)
-        return cuts, place
-
-    def nearest(self, rows: Ints, centers: Floats) -> Ints:
-        """Cut the points of rows between their nearest centres, zero among them."""
-        first, last = self.points.first[rows, None], self.points.last[rows, None]
-        if self.zero is not None:
-            centers = np.append(centers, self.zero[rows, None], axis=1)
-            centers = np.sort(centers, axis=1)
-        inner = self.points.find((centers[:, 1:] + centers[:, :-1]) / 2, first, last)
-        return np.concatenate([first, inner, last], axis=1)
-
-    def gain(self, rows: Ints, centers: Floats, position: Ints) -> Floats:
-        """Return what the points behind positions of rows save by leaving zero."""
-        assert self.zero is not None
-        zero = self.zero[rows]
-        away = centers - zero[:, None]
-        inside = np.minimum(position, self.points.last[rows] - 1)
-        x = (self.points.values(inside) - zero)[:, None]
-        gain = 2 * away * x - away**2
-        return gain.max(axis=1) if gain.shape[1] else np.full(len(rows), -np.inf)
-
-    def _widen(self, rows: Ints, centers: Floats, cuts: Ints, place: Ints) -> None:
-        """Let enough points be zeros: those that gain least by leaving."""
-        every = np.arange(len(rows))
-        start, stop = cuts[every, place], cuts[every, place + 1]
-        few = np.flatnonzero(stop - start < self.n_zeros[rows])
-        if not len(few):
-            return
-        rows, centers, place = rows[few], centers[few], place[few]
-        need = self.n_zeros[rows]
-        low = np.maximum(self.points.first[rows], stop[few] - need)
-        high = np.minimum(start[few], self.points.last[rows] - need)
-        for _ in range(int((high - low).max()).bit_length()):
-            middle = (low + high) >> 1
-            ends = (self.gain(rows, centers, at) for at in (middle, middle + need))
-            left = next(ends) > next(ends)  # its first point gains more than the next
-            low, high = np.where(left, middle + 1, low), np.where(left, high, middle)
-            low = np.minimum(low, high)
-        start, stop = low[:, None], (low + need)[:, None]
-        number = np.arange(cuts.shape[1])
+    place = np.full((len(free), 1), -1)
+    if shape.zero:
+        place = np.count_nonzero(free < 0, axis=1, keepdims=True)
+    pinned = np.arange(shape.k) == place
+    centers = np.zeros((len(free), shape.k))
+    centers[~pinned] = free.reshape(-1)
+    middle = (centers[:, 1:] + centers[:, :-1]) / 2 - points.shift
+    cuts = np.zeros((len(free), shape.k + 1), dtype=np.intp)
+    cuts[:, 1:-1], cuts[:, -1] = points.find(middle), points.n
+    if shape.n_zeros:
+        start = _start_of_zeros(points, shape, free, cuts, place)
+        stop, number = start + shape.n_zeros, np.arange(shape.k + 1)
+        size = np.diff(cuts)
+        few = np.take_along_axis(size, place, 1) < shape.n_zeros
         wide = np.where(
-            number <= place[:, None],
-            np.minimum(cuts[few], start),
-            np.maximum(cuts[few], stop),
+            number <= place, np.minimum(cuts, start), np.maximum(cuts, stop)
         )
-        wide[number == place[:, None]] = low
-        wide[number == place[:, None] + 1] = low + need
-        cuts[few] = wide
+        wide = np.where(number == place, start, wide)
+        wide = np.where(number == place + 1, stop, wide)
+        cuts = np.where(few, wide, cuts)
+    return clusters(points, cuts, pinned)
+
+
+def _start_of_zeros(
+    points: Points, shape: Shape, free: Floats, cuts: Ints, place: Ints
+) -> Ints:
+    """Return where ``n_zeros`` points begin that gain least by leaving zero."""
+    need = shape.n_zeros
+    low = np.maximum(np.take_along_axis(cuts, place + 1, 1) - need, 0)
+    high = np.minimum(np.take_along_axis(cuts, place, 1), points.n - need)
+    high = np.maximum(high, low)
+
+    def gain(at: Ints) -> Floats:
+        each = 2 * free * points.values(at) - free**2
+        most: Floats = each.max(axis=1, keepdims=True, initial=-np.inf)
+        return most
+
+    for _ in range(points.n.bit_length()):
+        middle = (low + high) >> 1
+        left = (gain(middle) > gain(middle + need)) & (middle < high)
+        low, high = np.where(left, middle + 1, low), np.where(left, high, middle)
+    return low
+
+
+def lloyd(points: Points, shape: Shape, found: Clusters, steps: int) -> Clusters:
+    """Improve clusterings until nothing moves, but not for more than so many steps."""
+    best = found
+    for _ in range(steps):
+        free = np.sort(found.centers[~found.pinned].reshape(len(found.cuts), -1))
+        moved = assigned(points, shape, free)
+        if np.array_equal(moved.cuts, found.cuts):
+            break
+        best, found = best.better(moved), moved
+    return best

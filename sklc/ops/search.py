@@ -1,299 +1,258 @@
-"""Optimal clusterings of rows of sorted numbers.
+"""The best clusterings of rows of sorted numbers, by dynamic programming.
 
-First it is narrowed where the centres may be: they are given cells, and those that no
-clustering as good as the best known has centres in are dropped, as
-:mod:`sklc.ops.cells` tells. Where the centres are, and that Lloyd's algorithm keeps
-order, tells where the cuts between clusters are; among the few positions left to them,
-dynamic programming finds the optimum.
+The clusters are intervals, so a clustering is a list of cuts, and the best cuts among
+given positions, the *grid*, are found layer by layer, all rows at once. With all
+positions in the grid that is optimal. With few of them it is nearly so, and a bound of
+what the optimum saves by cutting in between, cell by cell, certifies how nearly.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-from sklc.ops.cells import cell_bounds
-from sklc.ops.lloyd import Clusterings
-from sklc.ops.monge import Floats, Ints
-from sklc.ops.paths import shortest_paths
-from sklc.ops.stretch import Stretch
+from sklc.ops.lloyd import Clusters, Shape, clusters
+from sklc.ops.monge import Floats, Ints, cheapest_sources
+from sklc.ops.points import Points
 
-ROUNDING = 1e-13  # of the sum of squares: the noise of sums
-_FIRST_CELLS = 4  # for each centre, in all
-_CELLS = 6  # for each centre by itself, times the root of their number
-_ROUNDS = 40
-_STEPS = 4  # of Lloyd's algorithm from what a round finds
-_SQUEEZES = 5  # steps of it from both ends of where the centres may be
-_LAST_STEPS = 50
-_FEW = 16  # positions for each cut that need no narrowing
-_MANY = 16  # centres, of which too many may lie before a zero
-_NEAR = 32  # positions from the best known cuts on, where all are too many
+_HALVINGS = 40
+_TAIL = 8  # points at both ends that are cells of their own
 
 
-@dataclass(frozen=True)
-class Branches:
-    """Where the centres of rows may be, if so many of them lie before a pinned zero.
+def best_cuts(
+    points: Points, shape: Shape, grid: Ints, saving: Floats | None = None
+) -> tuple[Clusters, Floats]:
+    """Return the best clusterings with all cuts on a grid, and their values.
 
-    Attributes
+    Parameters
     ----------
-    rows : ndarray of shape (b,)
-        A row has a branch for every number of centres that can lie before the zero.
-    place : ndarray of shape (b,)
-        This number; 0 without a zero.
-    low, high : ndarray of shape (b, n_free)
-        What the centres are between, less the shift of the row.
-    lower : ndarray of shape (b,)
-        No such clustering has a squared error below.
+    points : Points
+        Not centred if there are zeros.
+    shape : Shape
+    grid : ndarray of shape (g, m)
+        Positions in increasing order, from 0 to n.
+    saving : ndarray of shape (g, m), default=None
+        What the squared error is lowered by for a cut at each position.
+
+    Returns
+    -------
+    clusters : Clusters
+    value : ndarray of shape (g,)
+        Squared errors, less what is saved.
+
+    Notes
+    -----
+    Takes ``O(k g m log(g m))`` time, and memory for ``k g m`` numbers; twice as much
+    with zeros.
     """
+    g, m = grid.shape
+    moments = points.moments(grid).reshape(3, -1)
+    own = np.arange(g * m)
+    first, last = np.repeat(own[::m], m), own[m - 1 :: m]
+    off = 0.0 if saving is None else saving.reshape(-1)
+    squares, behind = moments[2], _enough_before(grid, shape.n_zeros, points.n)
 
-    rows: Ints
-    place: Ints
-    low: Floats
-    high: Floats
-    lower: Floats
+    def free(before: Floats, ends: Ints) -> tuple[Floats, Ints]:
+        """Add a free cluster that ends at some positions of the grid."""
+        return cheapest_sources(
+            before - off, moments, moments[:, ends], first[ends], ends
+        )
 
-    def part(self, some: NDArray[Any]) -> "Branches":
-        """Return some of the branches."""
-        fields = self.rows, self.place, self.low, self.high, self.lower
-        return Branches(*(field[some] for field in fields))
+    def zeros(before: Floats, ends: Ints) -> tuple[Floats, Ints]:
+        """Add the cluster of zeros."""
+        cost = (before - off - squares).reshape(g, m)
+        lowest = np.minimum.accumulate(cost, axis=1)
+        leader = np.where(cost <= lowest, own.reshape(g, m), 0)
+        leader = np.maximum.accumulate(leader, axis=1).reshape(-1)
+        source = leader[np.maximum(behind[ends], first[ends])]
+        value = lowest.reshape(-1)[np.maximum(behind[ends], first[ends])]
+        value = np.where(behind[ends] >= first[ends], value + squares[ends], np.inf)
+        return value, source
 
-
-class Search:
-    """The search in rows, from the best clusterings that are known.
-
-    Attributes
-    ----------
-    best : Clusterings
-    noise : ndarray of shape (g,)
-        Rounding of the sums of squares.
-    """
-
-    def __init__(self, best: Clusterings) -> None:
-        points = best.points
-        self.best, self.points = best, points
-        self.noise = ROUNDING * points.total[2]
-        if best.zero is not None:
-            self.noise = self.noise + ROUNDING * points.size * points.shift**2
-
-    def run(self, exact: int, goal: float) -> Floats:
-        """Search until the optimum is proved, or what is left is too much.
-
-        Parameters
-        ----------
-        exact : int
-            Positions for the cuts of a row up to which it is solved in any case.
-        goal : float
-            Share of the squared error that bounds may be apart, where there are more.
-
-        Returns
-        -------
-        ndarray of shape (g,)
-            No clustering has a squared error below, up to the noise.
-        """
-        best, every = self.best, np.arange(len(self.noise))
-        branches = self._narrowed(exact, goal)
-        least = best.upper.copy()
-        np.minimum.at(least, branches.rows, branches.lower)
-        low, high = self._windows(branches)
-        left = np.maximum(high - low + 1, 0).sum(axis=(0, 2))
-        proved = np.isin(every, branches.rows) & (left <= exact)
-        rows = every[proved]
-        value = self._solve(rows, low[:, rows], high[:, rows])
-        least[rows] = np.minimum(best.upper[rows], np.maximum(least[rows], value))
-        if len(rows := every[~proved & np.isin(every, branches.rows)]):
-            best.offer(rows, best.centers[rows], _LAST_STEPS)
-            cuts = best.cuts[rows]
-            near = np.maximum(low[:, rows], cuts - _NEAR)
-            self._solve(rows, near, np.minimum(high[:, rows], cuts + _NEAR))
-        return least
-
-    # ---- where the centres may be ----
-
-    def _narrowed(self, exact: int, goal: float) -> Branches:
-        """Narrow where the centres of rows may be, as long as that is worth it."""
-        points, n_free = self.points, self.best.n_free
-        rows = np.arange(len(points.size))
-        ends = points.values(np.stack([points.first, points.last - 1], axis=1))
-        low, high = (np.repeat(x[:, None], n_free, axis=1) for x in ends.T)
-        root = Branches(rows, np.full(len(rows), -1), low, high, np.zeros(len(rows)))
-        few = _FEW * self.best.cuts.shape[1]
-        if not n_free or points.size.max() <= few:
-            return self._split(root)
-        stretch = Stretch(points)
-        count = max(32, _FIRST_CELLS * n_free)
-        going = self._round(root, stretch, count)
-        if self.best.zero is None or n_free <= _MANY:
-            going = self._split(going)
+    # the costs of so many free clusters up to each position, and with zeros besides
+    start = np.where(own == first, off, np.inf)  # the begin of a row is no cut
+    sources: list[tuple[Ints, Ints | None]] = []
+    plain, beside = start, np.full(g * m, np.inf)
+    if shape.zero:
+        ends = own if shape.n_free else last
+        beside, source = zeros(start, ends)
+        sources.append((source, None))
+    for number in range(1, shape.n_free + 1):
+        final = number == shape.n_free
+        ends = last if final else own
+        inner = own if shape.zero else ends
+        if number == 1:
+            mean = moments[1, inner] / np.maximum(moments[0, inner], 1)
+            plain = squares[inner] - moments[1, inner] * mean
+            source = first[inner]
         else:
-            return self._split(going)
-        count = max(8, round(_CELLS * n_free**0.5))
-        done = []
-        left, apart = self._left(going), self._apart(going)
-        for _ in range(_ROUNDS):
-            going = self._round(going, stretch, count)
-            before = left, apart
-            left, apart = self._left(going), self._apart(going)
-            more = (left < 0.8 * before[0]) | (apart < 0.8 * before[1])
-            more &= left > few
-            more &= (left <= exact) | (apart > goal * self.best.upper[going.rows])
-            more &= apart >= -self.noise[going.rows]
-            done.append(going.part(~more))
-            going, left, apart = going.part(more), left[more], apart[more]
-            if not len(going.rows):
-                break
-        done.append(going)
-        fields = ("rows", "place", "low", "high", "lower")
-        found = Branches(
-            *(np.concatenate([getattr(x, f) for x in done]) for f in fields)
-        )
-        found = found.part(np.argsort(found.rows, kind="stable"))
-        return found.part(self._apart(found) >= -self.noise[found.rows])
+            plain, source = free(plain, inner)
+        if not shape.zero:
+            sources.append((source, None))
+            continue
+        beside, by_free = free(beside, ends)
+        other, by_zeros = zeros(plain, ends)
+        take = other < beside
+        beside = np.where(take, other, beside)
+        sources.append((source, np.where(take, ~by_zeros, by_free)))
+    found = _cuts(shape, sources, first, last)
+    value = beside if shape.zero else plain
+    cuts = np.take_along_axis(grid, found[0] - first[::m, None], 1)
+    return clusters(points, cuts, found[1]), value
 
-    def _apart(self, branches: Branches) -> Floats:
-        return self.best.upper[branches.rows] - branches.lower
 
-    def _split(self, root: Branches) -> Branches:
-        """Give rows a branch for every number of centres that may lie before zero."""
-        if self.best.zero is None:
-            return replace(root, place=np.zeros(len(root.rows), dtype=np.intp))
-        zero = self.best.zero[root.rows, None]
-        found = []
-        for place in range(self.best.n_free + 1):
-            left = np.arange(self.best.n_free) < place
-            viable = np.where(left, root.low <= zero, root.high >= zero)
-            some = np.flatnonzero(viable.all(axis=1))
-            low, high = (
-                np.where(left, np.minimum(x, zero), np.maximum(x, zero))
-                for x in (root.low, root.high)
-            )
-            at = np.full(len(low), place)
-            found.append(Branches(root.rows, at, low, high, root.lower).part(some))
-        fields = ("rows", "place", "low", "high", "lower")
-        return Branches(
-            *(np.concatenate([getattr(x, f) for x in found]) for f in fields)
-        )
+def _enough_before(grid: Ints, n_zeros: int, n: int) -> Ints:
+    """Return for each position the last one with so many points between."""
+    g, m = grid.shape
+    if not n_zeros:
+        return np.arange(g * m)
+    apart = (n + 1 + n_zeros) * np.arange(g)[:, None]
+    flat = (grid + apart).reshape(-1)
+    found = np.searchsorted(flat, flat - n_zeros, side="right") - 1
+    inside = found >= np.repeat(np.arange(g) * m, m)
+    return np.where(inside, found, -1)
 
-    def _round(self, branches: Branches, stretch: Stretch, count: int) -> Branches:
-        """Drop the cells at both ends that no good clustering has centres in."""
-        best, rows = self.best, branches.rows
-        first = bool((branches.place < 0).any())
-        low, high = (stretch.places(rows, x) for x in (branches.low, branches.high))
-        if first:
-            low, high = low[:, :1], high[:, :1]
-        unit = np.maximum((high - low).max(axis=1), np.finfo(float).eps) / count
-        number = np.floor(low / unit[:, None])[..., None] + np.arange(count + 2)
-        edges = stretch.values(rows, number * unit[:, None, None])
-        zero = None
-        if best.zero is not None:  # the edge next to zero moves there
-            zero = best.zero[rows]
-            pin = zero[:, None, None]
-            next_to = np.rint(stretch.places(rows, zero[:, None]) / unit[:, None])
-            edges = np.where(number == next_to[..., None], pin, edges)
-            if not first:
-                left = (np.arange(best.n_free) < branches.place[:, None])[..., None]
-                edges = np.where(left, np.minimum(edges, pin), np.maximum(edges, pin))
-        penalty = self._penalty(rows)
-        bound = cell_bounds(self.points, rows, edges, best.n_free, zero, penalty)
-        bound -= (penalty * (self.points.size - best.n_zeros)[rows])[:, None, None]
-        edges = np.broadcast_to(edges, (*bound.shape[:2], edges.shape[2]))
-        at = bound.argmin(axis=2)[..., None]
-        middle = (edges[..., 1:] + edges[..., :-1]) / 2
-        best.offer(rows, np.sort(np.take_along_axis(middle, at, 2)[..., 0]), _STEPS)
-        kept = bound <= (best.upper + self.noise)[rows, None, None]
-        kept |= ~kept.any(axis=2, keepdims=True)  # the branch is none, or by rounding
-        begin = kept.argmax(axis=2)[..., None]
-        end = kept.shape[2] - kept[..., ::-1].argmax(axis=2)[..., None]
-        low, high = (np.take_along_axis(edges, x, 2)[..., 0] for x in (begin, end))
-        low = np.maximum.accumulate(np.maximum(branches.low, low), axis=1)
-        high = np.minimum(branches.high, high)[:, ::-1]
-        high = np.minimum.accumulate(high, axis=1)[:, ::-1]
-        if not best.bounded:
-            place = None if first else branches.place
-            low, high = (self._squeezed(rows, x, place) for x in (low, high))
-        lower = np.maximum(branches.lower, bound.min(axis=(1, 2)))
-        return Branches(rows, branches.place, low, np.maximum(low, high), lower)
 
-    def _penalty(self, rows: Ints) -> Floats:
-        """Return the price of leaving zero at which the best known zeros stay zeros.
+def _cuts(
+    shape: Shape, sources: list[tuple[Ints, Ints | None]], first: Ints, last: Ints
+) -> tuple[Ints, Ints]:
+    """Follow the best sources back: cuts, and which clusters are zeros."""
+    g, k = len(last), shape.k
+    cuts = np.empty((g, k + 1), dtype=np.intp)
+    pinned = np.zeros((g, k), dtype=bool)
+    cuts[:, k] = at = last
+    if not shape.zero:
+        for number in range(k - 1, -1, -1):
+            at = _look_up(sources[number][0], at, last)
+            cuts[:, number] = at
+        return cuts, pinned
+    layer = np.full(g, shape.n_free)  # free clusters so far
+    inside = np.ones(g, dtype=bool)  # whether the zeros are still to come, going back
+    for number in range(k - 1, -1, -1):
+        before = at.copy()
+        for n_free in range(shape.n_free + 1):
+            here = layer == n_free
+            if not here.any():
+                continue
+            source, beside = sources[n_free]
+            rows = here & ~inside
+            before[rows] = source[at[rows]]
+            rows = here & inside
+            if n_free == 0:
+                before[rows] = _look_up(source, at, last)[rows]
+                pinned[rows, number] = True
+                inside[rows] = False
+                continue
+            step = _look_up(beside, at, last)
+            zeros = rows & (step < 0)
+            before[rows] = np.where(step < 0, ~step, step)[rows]
+            pinned[zeros, number] = True
+            inside[zeros] = False
+            layer[here & ~zeros] -= 1
+        at = before
+        cuts[:, number] = at
+    return cuts, pinned
 
-        A price times the number of points that may leave is what a bound of that number
-        saves at most.
-        """
-        best = self.best
-        if not best.bounded:
-            return np.zeros(len(rows))
-        start, stop = (best.cuts[rows, best.place[rows] + step] for step in (0, 1))
-        ends = start, np.maximum(stop - 1, start)
-        gain = np.max([best.gain(rows, best.centers[rows], at) for at in ends], axis=0)
-        return np.where(stop > start, np.maximum(gain, 0.0), 0.0)
 
-    def _squeezed(self, rows: Ints, centers: Floats, place: Ints | None) -> Floats:
-        """Move bounds of all optimal centres by Lloyd's algorithm.
+def _look_up(source: Ints | None, at: Ints, last: Ints) -> Ints:
+    """Return the sources of positions; the last layer knows only the ends of rows."""
+    assert source is not None
+    return source if len(source) == len(last) else source[at]
 
-        It leaves these where they are, and keeps order.
-        """
-        for _ in range(_SQUEEZES):
-            at = place
-            if at is None:
-                cuts, at = self.best.assign(rows, centers)
-            else:
-                cuts = self.best.nearest(rows, centers)
-            centers, _ = self.best.means(rows, cuts, at, centers)
-        return centers
 
-    # ---- where the cuts may be ----
+def coarse_grid(points: Points, m: int, n_zeros: int = 0) -> Ints:
+    """Return about `m` positions for each row, where cuts pay.
 
-    def _cuts(self, branches: Branches) -> tuple[Ints, Ints]:
-        """Return what the cuts of branches are between, both of shape (b, k + 1)."""
-        best, rows = self.best, branches.rows
-        low, high = (best.nearest(rows, x) for x in (branches.low, branches.high))
-        if best.bounded and best.n_free:
-            # points nearer to another centre may have to be zeros, but the mean of a
-            # cluster lies between its points
-            begin = np.arange(len(rows)), branches.place
-            stop = np.arange(len(rows)), branches.place + 1
-            first, last = self.points.first[rows], self.points.last[rows]
-            ends = np.append(branches.low[:, :1], branches.low, axis=1)[begin]
-            least = self.points.find(ends, first, last)
-            low[begin] = np.where(branches.place > 0, least, first)
-            ends = np.append(branches.high, branches.high[:, -1:], axis=1)[begin]
-            most = self.points.find(np.nextafter(ends, np.inf), first, last)
-            high[stop] = np.where(branches.place < best.n_free, most, last)
-        return low, high
+    They lie where many centres would: with the cube root of the density of the points,
+    so that cells level what a cut within can save. Of rows with fewer values they are
+    all positions between values. With `n_zeros` each position is there a second time,
+    so many points further.
 
-    def _windows(self, branches: Branches) -> tuple[Ints, Ints]:
-        """Return where the cuts of all rows may be, as for :func:`shortest_paths`."""
-        cuts = self._cuts(branches)
-        shape = 2, *self.best.cuts.shape
-        low, high = np.full(shape, self.points.x.size), np.full(shape, -1)
-        behind = np.arange(shape[2]) > branches.place[:, None]
-        if self.best.zero is None:
-            behind[:] = False
-        for bit in 0, 1:
-            for at in range(shape[2]):
-                some = behind[:, at] == bit
-                rows = branches.rows[some]
-                np.minimum.at(low[bit, :, at], rows, cuts[0][some, at])
-                np.maximum.at(high[bit, :, at], rows, cuts[1][some, at])
-        return low, high
+    Parameters
+    ----------
+    points : Points
+    m : int
+    n_zeros : int, default=0
 
-    def _left(self, branches: Branches) -> Ints:
-        """Count the positions that are left for the cuts of the rows of branches."""
-        low, high = self._cuts(branches)
-        size = np.maximum(high - low + 1, 0).sum(axis=1)
-        return np.bincount(branches.rows, size)[branches.rows].astype(np.intp)
+    Returns
+    -------
+    ndarray of shape (g, at most 2 m)
+        Positions in increasing order, from 0 to n.
+    """
+    g, n = points.x.shape
+    most = n - n_zeros
+    if most < m + 2 * _TAIL:
+        grid = np.broadcast_to(np.arange(most + 1), (g, most + 1))
+    else:
+        even = np.linspace(0, most, min(most, 4 * m) + 1)
+        tail = np.geomspace(1, most, 128)
+        knots = np.concatenate([even, tail, most - tail]).astype(np.intp)
+        knots = np.unique(knots)
+        here = np.broadcast_to(knots, (g, len(knots)))
+        width, count = np.diff(points.values(here)), np.diff(knots)
+        if n_zeros:
+            width = width + np.diff(points.values(here + n_zeros))
+        share = np.cbrt(width**2 * count)
+        share /= np.maximum(share.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+        share += count / (4 * most)
+        total = np.append(np.zeros((g, 1)), share.cumsum(axis=1), 1)
+        total /= total[:, -1:]
+        wanted = points.row + np.linspace(0, 1, m)[:-1]
+        known = (total * (1 - 1e-9) + points.row).reshape(-1)
+        grid = np.interp(wanted, known, np.tile(knots, g)).astype(np.intp)
+        ends = np.append(np.arange(_TAIL), most - np.arange(_TAIL))
+        grid = np.sort(np.append(grid, np.tile(ends, (g, 1)), 1), axis=1)
+        new = points.x[:, 1:] != points.x[:, :-1]
+        for row in np.flatnonzero(np.count_nonzero(new, axis=1) <= m - 2):
+            grid[row] = most
+            between = np.flatnonzero(new[row, :most]) + 1
+            grid[row, 0], grid[row, 1 : len(between) + 1] = 0, between
+    if n_zeros:
+        grid = np.sort(np.append(grid, grid + n_zeros, 1), axis=1)
+    return grid
 
-    def _solve(self, rows: Ints, low: Ints, high: Ints) -> Floats:
-        """Keep the best clusterings with cuts in windows; return their errors."""
-        best = self.best
-        if not len(rows):
-            return np.zeros(0)
-        zero = None if best.zero is None else best.zero[rows]
-        value, cuts, place = shortest_paths(
-            self.points, rows, low, high, zero, best.n_zeros[rows]
-        )
-        some = np.isfinite(value)
-        rows = rows[some]
-        best.keep(rows, cuts[some], place[some], best.centers[rows])
-        return value
+
+def savings(points: Points, shape: Shape, grid: Ints, error: Floats) -> Floats:
+    r"""Bound what cuts within the cells of a grid can save, if centres are optimal.
+
+    A cut at the middle `b` of two centres, moved to the nearer end of its cell, costs
+    at most :math:`(c_{j+1} - c_j) \sum_i |x_i - m|` over the points of the cell, `m`
+    their mean. The points within a quarter of :math:`c_{j+1} - c_j` of `b` are as far
+    from all centres at least, so that as many of them as there are bound it. Where so
+    many points at least must be zeros, both ends of theirs move together, and what the
+    points of a cell gain by leaving zero differs by :math:`4 |x|` times its width.
+
+    Parameters
+    ----------
+    points : Points
+    shape : Shape
+    grid : ndarray of shape (g, m)
+    error : ndarray of shape (g,)
+        The squared error of some clustering of each row.
+
+    Returns
+    -------
+    ndarray of shape (g, m)
+        For a cut at each position: the larger bound of the cells on both sides.
+    """
+    low, high = points.values(grid[:, :-1]), points.values(grid[:, 1:] - 1)
+    count, total, _ = np.diff(points.moments(grid), axis=2)
+    mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+    below = points.find(mean)
+    left_count, left_total, _ = points.moments(below) - points.moments(grid[:, :-1])
+    deviation = 2 * np.maximum(left_count * mean - left_total, 0.0)
+    span = points.x[:, -1:].astype(np.float64) - points.x[:, :1]
+    near, far = np.zeros_like(low), np.broadcast_to(span, low.shape)
+    for _ in range(_HALVINGS):
+        radius = (near + far) / 2
+        inside = points.find(low + radius) - points.find(high - radius)
+        too_far = radius**2 * inside > error[:, None]
+        near, far = np.where(too_far, near, radius), np.where(too_far, radius, far)
+    apart = np.minimum(4 * far, span)
+    bound = apart * deviation
+    if shape.n_zeros:
+        farthest = np.maximum(np.abs(low), np.abs(high))
+        bound = np.maximum(bound, 4 * farthest * count * (high - low))
+        most = points.n - shape.n_zeros
+        bound[(grid[:, :-1] >= most) & (grid[:, 1:] <= shape.n_zeros)] = 0.0
+    bound[count <= 1] = 0.0
+    edge = np.zeros((len(grid), 1))
+    found: Floats = np.maximum(np.append(bound, edge, 1), np.append(edge, bound, 1))
+    return found

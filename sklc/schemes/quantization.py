@@ -26,17 +26,18 @@ class AdaptiveQuantization(VectorScheme):
 
     .. math:: \min_{c, z} \sum_i (w_i - c_{z_i})^2, \qquad z_i \in \{1, \dots, k\},
 
-    k-means of numbers. The result is globally optimal while ``n * k <= 6e6`` for the
-    `n` weights that are compressed at a time (those of a layer, or of all with
-    ``granularity="joint"``), and most often far beyond; :meth:`excess` certifies how
-    far from the optimum it can be. It is never worse than a warm start. Where a group
-    has no more than `k` distinct values it is returned unchanged.
+    k-means of numbers. Without a warm start the result is globally optimal while
+    ``n * k <= 6e6`` for the `n` weights that are compressed at a time (those of a
+    layer, or of all with ``granularity="joint"``); beyond that it is next to optimal,
+    and :meth:`excess` certifies how nearly. It is never worse than a warm start, from
+    which it is optimal while ``n * k <= 1e6``. Where a group has no more than `k`
+    distinct values it is returned unchanged.
 
     With ``zero=True`` one of the values is 0, and with `kappa` at most so many weights
     take another one: pruned and quantized at once, as exactly as without.
 
-    Time is that of a sort where the search closes fast, as on weights of nets, and
-    ``O(n k log n)`` at worst. Memory: see :func:`sklc.ops.kmeans.kmeans`.
+    Takes ``O(n k log n)`` time where it is optimal, and ``O(n log n)`` otherwise, see
+    :func:`sklc.ops.kmeans.kmeans`.
 
     Parameters
     ----------
@@ -92,7 +93,7 @@ class AdaptiveQuantization(VectorScheme):
                 raise ValueError(msg)
 
     def excess(self, weights: Weights) -> dict[str, float]:
-        """Certify how far from optimal :meth:`compress` can be.
+        """Certify how far from optimal :meth:`compress` without a warm start can be.
 
         Parameters
         ----------
@@ -102,13 +103,15 @@ class AdaptiveQuantization(VectorScheme):
         -------
         dict of str to float
             For each weight, the bound on the excess of the squared error of its groups
-            over the least possible, relative to it; 0.0 (up to rounding) is optimal.
+            over the least possible, relative to it; 0.0 (up to rounding) is optimal. It
+            is 1.0, which says nothing, beyond the exact limit where `kappa` lets more
+            than half of the weights be other than zero.
         """
         self.validate()
         check_weights(weights)
         result = {}
         for names, rows in self._groups(Problem(weights)):
-            found = self._clustered(rows, None)
+            found = self._clustered(rows, None, certify=True)
             total, excess = float(found.distortion.sum()), float(found.excess.sum())
             result.update(dict.fromkeys(names, excess / total if total else 0.0))
         return result
@@ -118,10 +121,14 @@ class AdaptiveQuantization(VectorScheme):
         zero = bool(self.zero)
         return min(int(self.k), n + zero), zero
 
-    def _clustered(self, rows: Tensor, starts: Tensor | None) -> Clustering:
+    def _clustered(
+        self, rows: Tensor, starts: Tensor | None, certify: bool = False
+    ) -> Clustering:
         k, zero = self._values(rows.shape[1])
         kappa = None if self.kappa is None else count(self.kappa, rows.shape[1])
-        return kmeans(rows, k, zero=zero, max_nonzero=kappa, starts=starts)
+        return kmeans(
+            rows, k, zero=zero, max_nonzero=kappa, starts=starts, certify=certify
+        )
 
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
         starts = None

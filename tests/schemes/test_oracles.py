@@ -447,12 +447,19 @@ def test_the_certificate_of_an_exact_quantization_is_zero():
     assert AdaptiveQuantization(1).excess({"w": torch.zeros(3)}) == {"w": 0.0}
 
 
+def as_if_there_were_more_weights(monkeypatch):
+    """Let codebooks be found as those of more weights than can be solved exactly."""
+    for name, value in ("EXACT_LIMIT", 0), ("_EACH", 5), ("_LEAST", 0):
+        monkeypatch.setattr(kmeans, name, value)
+    monkeypatch.setattr(kmeans, "_FINE", 20)
+    monkeypatch.setattr(kmeans, "_FINEST", 0)
+
+
 def test_a_certificate_holds_for_all_groups_of_a_weight_together(monkeypatch):
     weights = draw({"w": (3, 500)}, torch.float64)
     scheme = AdaptiveQuantization(4, granularity="channel")
     best = distortion(scheme.compress(weights, mu=1.0), weights)
-    for limit in "EXACT_LIMIT", "_POSITIONS", "_FEW":  # as if there were more weights
-        monkeypatch.setattr(kmeans, limit, 0)
+    as_if_there_were_more_weights(monkeypatch)
     found = distortion(scheme.compress(weights, mu=1.0), weights)
     excess = scheme.excess({"w": weights["w"].requires_grad_()})
     assert excess["w"] > 1e-9
@@ -614,8 +621,7 @@ def test_a_codebook_is_never_worse_than_the_last(k, granularity, zero, monkeypat
     scheme = AdaptiveQuantization(k, granularity=granularity, zero=zero)
     weights = draw({"a": (3, 200), "b": (5, 70)})
     best = scheme.compress(weights, mu=1.0)
-    for limit in "EXACT_LIMIT", "_POSITIONS", "_FEW":  # as if there were more weights
-        monkeypatch.setattr(kmeans, limit, 0)
+    as_if_there_were_more_weights(monkeypatch)
     found = scheme.compress(weights, mu=1.0, theta=best)
     assert distortion(found, weights) <= distortion(best, weights) * (1 + 1e-6)
     fewer = AdaptiveQuantization(1 + zero, granularity=granularity, zero=zero)
