@@ -113,7 +113,7 @@ class LinearLearner(Learner):
     ) -> None:
         """Go on from a :meth:`state_dict`, without a fit; the model is trained then."""
         fitted.restore(self._model, state)
-        self._put({name: state[name] for name in self.weights()})
+        self.set_weights({name: state[name] for name in self.weights()})
         self._trained = True
 
     # ---- training ----
@@ -133,7 +133,8 @@ class LinearLearner(Learner):
     def layers(self) -> dict[str, LayerInfo]:
         return dict.fromkeys(self.weights(), LayerInfo())
 
-    def _put(self, weights: Mapping[str, Tensor]) -> None:
+    def set_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Put weights in, and leave all others as they are."""
         own = self.weights()
         for name, weight in weights.items():
             own[name].copy_(weight)
@@ -141,7 +142,7 @@ class LinearLearner(Learner):
     @limited
     def substitute(self, weights: Mapping[str, Tensor]) -> None:
         """Put compressed weights in, with the best intercept for them."""
-        self._put(weights)
+        self.set_weights(weights)
         if self._model.fit_intercept and "intercept_" not in weights:
             self._intercept[:] = self.loss_function.best_intercept(
                 self._coef, self._intercept, min(self._tol, _SETTLED)
@@ -189,7 +190,7 @@ class LinearLearner(Learner):
             free=self._model.fit_intercept and "intercept_" not in theta,
             tol=_TIGHT,
         )
-        self._put(decompress(found))
+        self.set_weights(decompress(found))
         found = {name: found[name] for name in theta}
         if project is not None:
             found = project(found)
