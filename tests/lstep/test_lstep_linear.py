@@ -67,8 +67,10 @@ def coefficients(model):
     return np.concatenate([np.ravel(model.coef_), np.ravel(model.intercept_)])
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array, sparse.csr_matrix])
+@pytest.mark.parametrize(
+    ("kind", "weighted"),
+    [(np.asarray, False), (np.asarray, True), (sparse.csr_matrix, True)],
+)
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("name", MODELS)
 def test_without_a_pull_it_is_the_solution_of_scikit_learn(

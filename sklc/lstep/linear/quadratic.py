@@ -112,11 +112,12 @@ class SquaredError:
         unit = 1.0
         if damping.min() > 0:
             unit = 1 / np.sqrt(self.squares + damping.max())[:, None]
-        mean = np.sqrt(pulled) * self.x_mean  # the pull on b: one row more
+        n, one = len(self.right), slice(int(pulled > 0))  # a pull on b: one row more
+        mean = np.sqrt(pulled) * self.x_mean[None][one]
         found = cgls(
             lambda w: np.vstack([self._forward(w), mean @ w]),
-            lambda v: self._backward(v[:-1]) + np.outer(mean, v[-1]),
-            np.vstack([self.right, np.sqrt(pulled) * missed]),
+            lambda v: self._backward(v[:n]) + mean.T @ v[n:],
+            np.vstack([self.right, np.sqrt(pulled) * missed[None][one]]),
             first,
             damping=damping,
             anchor=anchor,
