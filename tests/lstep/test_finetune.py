@@ -218,16 +218,15 @@ def finetuned(net, scheme, epochs=10, **options):
     return lc.fit(*images())
 
 
+@pytest.mark.filterwarnings("ignore:The result may be of little use")
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize(
     "scheme", [AdaptiveQuantization(k=2), LowRank(rank=1)], ids=name_of
 )
-def test_any_optimizer_lowers_the_loss(name, scheme, trained):
+def test_any_optimizer_lowers_the_loss(name, scheme):
     options = {"max_epochs": 5, "module": Net, **OPTIMIZERS[name]}
-    lc = finetuned(classifier(**options), scheme)
-    direct, tuned = lc.history_
+    direct, tuned = finetuned(classifier(**options), scheme, epochs=4).history_
     assert tuned["loss"] < direct["loss"]
-    assert lc.best_step_ == 1
 
 
 @pytest.mark.parametrize("name", STEPS)

@@ -118,11 +118,15 @@ def least_loss(learner, theta, X, y, weight, alpha):
     return float(((matrix @ found - right) ** 2).sum())
 
 
-@pytest.mark.parametrize(("outputs", "kind"), [(1, sparse.csr_array), (3, np.asarray)])
 @pytest.mark.parametrize(
-    "model",
-    [LinearRegression(), Ridge(30.0), LinearRegression(fit_intercept=False)],
-    ids=["free", "ridge", "no intercept"],
+    ("model", "outputs", "kind"),
+    [
+        (LinearRegression(), 3, np.asarray),
+        (LinearRegression(fit_intercept=False), 1, np.asarray),
+        (Ridge(30.0), 1, sparse.csr_array),
+        (Ridge(30.0), 3, sparse.csr_array),
+    ],
+    ids=["free", "no intercept", "sparse", "sparse, several outputs"],
 )
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_refit_of_squared_errors_is_their_least(scheme, model, outputs, kind):

@@ -85,8 +85,10 @@ def assert_equal(ours, theirs):
 
 @pytest.mark.filterwarnings("ignore:In future, it will be an error:DeprecationWarning")
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [*((name, "default") for name in DATA), *(("a dict", name) for name in OPTIONS)],
+)
 def test_fast_batches_equal_those_of_the_data_loader(name, options, training):
     ours, theirs = loader(DATA[name], training, **OPTIONS[options])
     assert isinstance(ours, Batches)

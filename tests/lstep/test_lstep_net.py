@@ -421,8 +421,8 @@ def test_an_unknown_estimator_is_refused():
     with pytest.raises(
         TypeError,
         match=r"No L step is known for Lasso\. Known are LinearRegression, "
-        r"LogisticRegression, Module, NeuralNet, Ridge; pass l_step=\.\.\., or teach "
-        r"sklc one with sklc\.lstep\.register\.",
+        r"LogisticRegression, Module, NeuralNet, Pipeline, Ridge; pass l_step=\.\.\., "
+        r"or teach sklc one with sklc\.lstep\.register\.",
     ):
         default_l_step(Lasso())
 

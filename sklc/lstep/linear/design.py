@@ -79,17 +79,10 @@ class Design:
 
     def dense(self) -> Array:
         """Return D."""
-        matrix = self.coef.matrix
-        if sparse.issparse(self.X):
-            product = (self.X @ matrix).toarray()
-        elif len(np.unique(matrix.indices)) == matrix.nnz == len(matrix.indptr) - 1:
-            # every unknown is a coefficient, but for its units
-            product = np.zeros((len(self.X), matrix.shape[1]))
-            product[:, matrix.indices] = self.X * matrix.data
-        else:
-            product = self.X @ matrix.toarray()
-        product += self.shift
-        return np.asarray(product)
+        product = self.X @ self.coef.matrix  # takes as long as A has entries
+        if sparse.issparse(product):
+            product = product.toarray()
+        return np.asarray(product + self.shift)
 
     def forward(self, z: Array) -> Array:
         """Multiply D by a matrix."""

@@ -112,11 +112,11 @@ class _Equations:
             [root * (y - design.offset), -ridge * design.coef.constant[rows]]
         )
 
-    def dense(self) -> Array:
-        """Return their matrix."""
-        product = self.design.dense()
-        product *= self.root[:, None]
-        return np.concatenate([product, self.ridge.toarray()])
+    def augmented(self) -> Array:
+        """Return their matrix, and the right-hand side as one more column."""
+        samples = self.root[:, None] * self.design.dense()
+        matrix = np.concatenate([samples, self.ridge.toarray()])
+        return np.column_stack([matrix, self.right])
 
     def forward(self, z: Array) -> Array:
         """Multiply their matrix by another."""
@@ -131,13 +131,12 @@ class _Equations:
 
 
 def _direct(equations: list[_Equations]) -> Array:
-    matrix, right = equations[0].dense(), equations[0].right
-    for more in equations[1:]:  # what is left of all rows before is small
-        every = np.concatenate([matrix, more.dense()])
-        q, matrix = scipy.linalg.qr(every, mode="economic", overwrite_a=True)
-        right = q.T @ np.concatenate([right, more.right])
-    noise = max(matrix.shape) * np.finfo(np.float64).eps
-    return np.asarray(scipy.linalg.lstsq(matrix, right, noise, overwrite_a=True)[0])
+    rows = equations[0].augmented()
+    for more in equations[1:]:  # a triangle says as much as all rows before
+        every = np.concatenate([rows, more.augmented()])
+        rows = scipy.linalg.qr(every, mode="r", overwrite_a=True)[0][: every.shape[1]]
+    noise = max(rows.shape) * np.finfo(np.float64).eps
+    return np.asarray(scipy.linalg.lstsq(rows[:, :-1], rows[:, -1], noise)[0])
 
 
 def _iterated(equations: list[_Equations]) -> Array:

@@ -42,6 +42,7 @@ class SquaredError:
         self, X: Any, y: Array, weight: Array, alpha: Array, intercept: bool
     ) -> None:
         self.X, self.y, self.intercept = X, y, intercept
+        self._X_T = X.T  # of sparse X it takes a while to make
         self.n_outputs = y.shape[1]
         self.share = weight / weight.sum()
         self.ridge = alpha / weight.sum()
@@ -61,7 +62,7 @@ class SquaredError:
         error = self.X @ W.T + b - self.y
         weighted = self.share[:, None] * error
         value = float((weighted * error).sum() + (self.ridge * (W**2).sum(1)).sum())
-        slope = 2 * np.asarray(self.X.T @ weighted).T + 2 * self.ridge[:, None] * W
+        slope = 2 * np.asarray(self._X_T @ weighted).T + 2 * self.ridge[:, None] * W
         return value, slope, 2 * weighted.sum(0)
 
     def solve(
@@ -112,11 +113,12 @@ class SquaredError:
         unit = 1.0
         if damping.min() > 0:
             unit = 1 / np.sqrt(self.squares + damping.max())[:, None]
-        mean = np.sqrt(pulled) * self.x_mean  # the pull on b: one row more
+        n, one = len(self.right), slice(int(pulled > 0))  # a pull on b: one row more
+        mean = np.sqrt(pulled) * self.x_mean[None][one]
         found = cgls(
             lambda w: np.vstack([self._forward(w), mean @ w]),
-            lambda v: self._backward(v[:-1]) + np.outer(mean, v[-1]),
-            np.vstack([self.right, np.sqrt(pulled) * missed]),
+            lambda v: self._backward(v[:n]) + mean.T @ v[n:],
+            np.vstack([self.right, np.sqrt(pulled) * missed[None][one]]),
             first,
             damping=damping,
             anchor=anchor,
@@ -132,7 +134,7 @@ class SquaredError:
     def _backward(self, v: Array) -> Array:
         """Multiply the transpose of the centred, weighted X by a matrix."""
         scaled = self.root[:, None] * v
-        return np.asarray(self.X.T @ scaled) - np.outer(self.x_mean, scaled.sum(0))
+        return np.asarray(self._X_T @ scaled) - np.outer(self.x_mean, scaled.sum(0))
 
     def best_intercept(self, W: Array, b: Array, tol: float) -> Array:
         """Return the best intercepts: see :meth:`Objective.best_intercept`."""
