@@ -108,8 +108,8 @@ class LCCompressor(
     verbose : int, default=0
         1 shows a progress bar, 2 a line for every LC step.
     random_state : int, RandomState or None, default=None
-        Seeds torch during :meth:`fit`, if training draws random numbers; the global
-        generators are left as they were.
+        Seeds the generators of torch, NumPy and Python during :meth:`fit`, if training
+        draws random numbers; afterwards they are as they were.
 
     Attributes
     ----------

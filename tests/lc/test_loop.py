@@ -38,7 +38,7 @@ class Quadratic(Learner):
     def weights(self):
         return self.w
 
-    def set_weights(self, weights):
+    def substitute(self, weights):
         for name, weight in weights.items():
             self.w[name].copy_(weight)
 
@@ -57,7 +57,7 @@ class Quadratic(Learner):
         return {name: weight.clone() for name, weight in self.w.items()}
 
     def load_state_dict(self, state, *, generators=True):
-        self.set_weights(state)
+        self.substitute(state)
 
 
 def run(learner, scheme, mu=1.0, factor=1.02, steps=300):

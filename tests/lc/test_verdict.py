@@ -1,5 +1,6 @@
 """A result that is of no use is said to be so, once, with what to do."""
 
+import math
 import re
 import warnings
 
@@ -266,7 +267,7 @@ def test_fine_tuning_that_ends_worse_is_told():
 
 
 def test_a_constant_that_is_not_known_accuses_nobody(monkeypatch):
-    monkeypatch.setattr(NetLearner, "constant_loss", lambda self: None)
+    monkeypatch.setattr(NetLearner, "constant_loss", lambda self: math.inf)
     lc = compressor(classifier(), max_iter=0)
     assert "constant" not in said(lc, *data())
 
