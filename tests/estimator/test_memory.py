@@ -21,6 +21,7 @@ from torch import nn
 from sklc import LCCompressor
 from sklc.codes import decompress
 from sklc.estimator import identity
+from sklc.estimator.delegation import l_step_of
 from sklc.estimator.identity import Identity
 from sklc.lstep import LinearLearner, NetLearner
 from sklc.schemes import AdaptiveQuantization, ConstraintL0Pruning
@@ -93,7 +94,7 @@ def test_a_search_over_schemes_trains_each_fold_once(name, tmp_path, trainings):
 def key(lc, X=None, y=None, **fit_params):
     given, labels = data()
     X, y = given if X is None else X, labels if y is None else y
-    learner = lc._l_step().start(lc.estimator, X, y, n_steps=1, **fit_params)
+    learner = l_step_of(lc).start(lc.estimator, X, y, n_steps=1, **fit_params)
     identity = Identity.of(lc, learner, X, y, fit_params, trained=False)
     return identity.reference
 

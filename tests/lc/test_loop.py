@@ -127,17 +127,19 @@ def test_an_identity_hessian_gives_the_enumerated_optimum(name, seed):
 
 
 @pytest.mark.parametrize("name", SCHEMES)
-def test_most_random_quadratics_reach_the_enumerated_optimum(name):
+@pytest.mark.parametrize("n", [10, pytest.param(200, marks=pytest.mark.slow)])
+def test_most_random_quadratics_reach_the_enumerated_optimum(name, n):
     scheme, enumerate_best = SCHEMES[name]
     reached = 0
-    for seed in range(200):
+    for seed in range(n):
         hessian, best = random_quadratic(seed)
         direct, final, _ = run(Quadratic(hessian, best), scheme)
         optimum = enumerate_best(hessian, best)
         assert optimum * (1 - 1e-9) <= final <= direct * (1 + 1e-9)
         reached += final <= optimum * (1 + 1e-6)
     # 186 and 176: a few less, should rounding differ elsewhere
-    assert reached >= {"l0": 184, "k=2": 174}[name]
+    few = {"l0": 8, "k=2": 7}
+    assert reached >= (few if n == 10 else {"l0": 184, "k=2": 174})[name]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -134,6 +134,7 @@ class LinearLearner(Learner):
         return dict.fromkeys(self.weights(), LayerInfo())
 
     def set_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Put weights in, and leave all others as they are."""
         own = self.weights()
         for name, weight in weights.items():
             own[name].copy_(weight)
