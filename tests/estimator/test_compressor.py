@@ -367,7 +367,11 @@ FACTORS = "mu_factor must be 'auto' or a finite number of at least 1."
         ({"max_iter": -1}, ValueError, "max_iter must be an int of at least 0."),
         ({"max_iter": 2.0}, ValueError, "max_iter must be an int of at least 0."),
         ({"max_iter": True}, ValueError, "max_iter must be an int of at least 0."),
-        ({"tol": -1}, ValueError, r"LCCompressor\(tol=-1\): tol must be a finite number"),
+        (
+            {"tol": -1},
+            ValueError,
+            r"LCCompressor\(tol=-1\): tol must be a finite number",
+        ),
         ({"tol": "x"}, ValueError, "tol must be a finite number"),
         ({"keep": "first"}, ValueError, "keep must be one of 'best', 'last'."),
         ({"keep": np.ones(2)}, ValueError, "keep must be one of 'best', 'last'."),

@@ -348,7 +348,9 @@ def drop_tensor(name):
         put(learner=3),
         put(learner={}),
         put(identity=[]),
-        *map(drop_tensor, ["multipliers", "weights", "learner/module.tensor.fc1.weight"]),
+        *map(
+            drop_tensor, ["multipliers", "weights", "learner/module.tensor.fc1.weight"]
+        ),
         lambda header, tensors: tensors.update(multipliers=torch.zeros(3)),
         lambda header, tensors: header["history"][1].pop("loss"),
         lambda header, tensors: header["history"][1].update(nbits="many"),
