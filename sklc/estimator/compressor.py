@@ -67,7 +67,8 @@ class LCCompressor(
         :class:`~sklc.lstep.FunctionLStep`.
     mu_init : float, "auto" or sequence of float, default="auto"
         The first pull. ``"auto"`` measures the curvature of the loss, see
-        :func:`sklc.lc.schedule.automatic_mu`. A sequence is a schedule of your own: the
+        :func:`sklc.lc.schedule.automatic_mu`; if `max_iter` is 0, schemes with a cost
+        compress at the last pull instead. A sequence is a schedule of your own: the
         pulls of direct compression and of each step, the last one for all that follow.
     mu_factor : float or "auto", default="auto"
         The pull grows by this factor at each step; at least 1. ``"auto"`` is what takes

@@ -60,7 +60,9 @@ def test_lists_of_pulls_may_be_of_any_kind(mus, data):
     assert [entry["mu"] for entry in lc.history_] == [*map(float, mus), 2.0][:3]
 
 
-@pytest.mark.parametrize("factor", [np.int64(2), np.int8(100), 10**300])
+@pytest.mark.parametrize(
+    "factor", [np.int64(2), np.int8(100), 10**300], ids=["int64", "int8", "int"]
+)
 def test_a_pull_that_would_leave_the_numbers_stays_finite(factor, data):
     lc = compressor(mu_factor=factor, max_iter=70, tol=0.0).fit(*data)
     mus = [entry["mu"] for entry in lc.history_]

@@ -127,7 +127,7 @@ def test_an_identity_hessian_gives_the_enumerated_optimum(name, seed):
 
 
 @pytest.mark.parametrize("name", SCHEMES)
-@pytest.mark.parametrize("n", [10, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [5, pytest.param(200, marks=pytest.mark.slow)])
 def test_most_random_quadratics_reach_the_enumerated_optimum(name, n):
     scheme, enumerate_best = SCHEMES[name]
     reached = 0
@@ -138,8 +138,8 @@ def test_most_random_quadratics_reach_the_enumerated_optimum(name, n):
         assert optimum * (1 - 1e-9) <= final <= direct * (1 + 1e-9)
         reached += final <= optimum * (1 + 1e-6)
     # 186 and 176: a few less, should rounding differ elsewhere
-    few = {"l0": 8, "k=2": 7}
-    assert reached >= (few if n == 10 else {"l0": 184, "k=2": 174})[name]
+    few = {"l0": 4, "k=2": 4}
+    assert reached >= (few if n == 5 else {"l0": 184, "k=2": 174})[name]
 
 
 @pytest.mark.parametrize("seed", range(5))
