@@ -82,6 +82,7 @@ def test_other_searches_choose_too(data):
     assert halving.best_score_ == halving.cv_results_["mean_test_score"][last].max()
 
 
+@pytest.mark.slow
 def test_whole_schemes_are_swapped_in_parallel(data):
     schemes = [AdaptiveQuantization(k=4), ConstraintL0Pruning(kappa=8), LowRank(rank=2)]
     alone, parallel = (

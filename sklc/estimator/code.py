@@ -1,5 +1,6 @@
 """What functions and classes do, told by the code that runs and not by their names."""
 
+import builtins
 import hashlib
 import inspect
 from collections.abc import Iterator
@@ -7,9 +8,7 @@ from types import CodeType
 from typing import Any
 
 #: Packages whose code is told by their versions.
-LIBRARIES = frozenset(
-    {"builtins", "numpy", "scipy", "sklc", "sklearn", "skorch", "torch"}
-)
+LIBRARIES = frozenset({"numpy", "scipy", "sklc", "sklearn", "skorch", "torch"})
 _SIMPLE = bool, int, float, complex, str, bytes, type(None)
 
 
@@ -56,8 +55,10 @@ def _name(value: Any) -> str:
 
 
 def _is_of_library(thing: Any) -> bool:
-    home = getattr(thing, "__module__", None) or "builtins"
-    return str(home).split(".")[0] in LIBRARIES
+    home = str(getattr(thing, "__module__", None))
+    if home == "builtins":  # so is what was made without a module, by exec
+        return vars(builtins).get(getattr(thing, "__name__", "")) is thing
+    return home.split(".")[0] in LIBRARIES
 
 
 def _attributes(kind: type) -> Iterator[tuple[str, Any]]:

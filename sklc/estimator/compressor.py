@@ -67,7 +67,8 @@ class LCCompressor(
         :class:`~sklc.lstep.FunctionLStep`.
     mu_init : float, "auto" or sequence of float, default="auto"
         The first pull. ``"auto"`` measures the curvature of the loss, see
-        :func:`sklc.lc.schedule.automatic_mu`. A sequence is a schedule of your own: the
+        :func:`sklc.lc.schedule.automatic_mu`; if `max_iter` is 0, schemes with a cost
+        compress at the last pull instead. A sequence is a schedule of your own: the
         pulls of direct compression and of each step, the last one for all that follow.
     mu_factor : float or "auto", default="auto"
         The pull grows by this factor at each step; at least 1. ``"auto"`` is what takes
@@ -108,8 +109,8 @@ class LCCompressor(
     verbose : int, default=0
         1 shows a progress bar, 2 a line for every LC step.
     random_state : int, RandomState or None, default=None
-        Seeds torch during :meth:`fit`, if training draws random numbers; the global
-        generators are left as they were.
+        Seeds the generators of torch, NumPy and Python during :meth:`fit`, if training
+        draws random numbers; afterwards they are as they were.
 
     Attributes
     ----------

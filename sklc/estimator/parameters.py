@@ -1,6 +1,7 @@
 """What the parameters of LCCompressor may be."""
 
 import math
+import sys
 from dataclasses import dataclass
 from numbers import Integral
 from os import PathLike
@@ -14,6 +15,7 @@ from sklc.checks import (
     check_bool,
     check_int,
     check_option,
+    check_real,
     is_one_of,
 )
 from sklc.lstep import Learner, LStep
@@ -60,11 +62,11 @@ def checked(compressor: Any) -> Options:
     return Options(
         mu_init=_mu_init(compressor),
         mu_factor=_mu_factor(compressor),
-        max_iter=check_int(compressor, "max_iter", 0),
-        tol=_tol(compressor),
+        max_iter=_number(compressor, "max_iter"),
+        tol=check_real(compressor, "tol", 0),
         keep=check_option(compressor, "keep", ("best", "last")),
         multipliers=check_bool(compressor, "multipliers"),
-        finetune_epochs=check_int(compressor, "finetune_epochs", 0),
+        finetune_epochs=_number(compressor, "finetune_epochs"),
     )
 
 
@@ -114,10 +116,11 @@ def _mu_factor(compressor: Any) -> float | str:
     return factor
 
 
-def _tol(compressor: Any) -> float:
-    tol = as_float(compressor.tol)
-    check(compressor, "tol", tol >= 0, "at least 0")
-    return tol
+def _number(compressor: Any, name: str) -> int:
+    """Return a number of steps, which must be one that can be counted."""
+    number = check_int(compressor, name, 0)
+    check(compressor, name, number <= sys.maxsize, f"an int from 0 to {sys.maxsize}")
+    return number
 
 
 def _check_kinds(compressor: Any) -> None:

@@ -66,6 +66,8 @@ def fitted(learner: Learner, state: State, termination: str) -> dict[str, Any]:
 
 def as_if_ended(learner: Learner, state: State, termination: str) -> dict[str, Any]:
     """Return copies of the fitted attributes; the learner goes on from where it is."""
-    found = copy.deepcopy(fitted(learner, state, termination))
+    found = fitted(learner, state, termination)
+    del found["estimator_"]  # the learner knows best how to copy it
+    found = {"estimator_": learner.fitted_copy(), **copy.deepcopy(found)}
     learner.load_state_dict(state.learner)
     return found

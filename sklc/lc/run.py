@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 from sklc.exceptions import DivergenceError, UselessResultWarning, warn
 from sklc.lc.loop import Iterate, direct_compression, learning_compression
@@ -120,8 +121,7 @@ class Run:
             state = record.next(state, iterate, dual_residual(iterate, before))
             self.state = state
             end = self._told(state)
-        constant = self.learner.constant_loss()
-        self.constant_loss = math.inf if constant is None else constant
+        self.constant_loss = self.learner.constant_loss()
         if self.finetune_epochs:
             self.state = state = self._finetuned(record, state)
         self.termination = end
@@ -171,6 +171,9 @@ class Run:
         given = self.mu_init
         if isinstance(given, str):
             iterate, last = automatic_mu(self.learner, self.scheme)
+            if not self.max_iter and self.scheme.has_cost:  # step 0 is the last, too
+                theta = iterate.theta
+                iterate = direct_compression(self.learner, self.scheme, last, theta)
         elif not isinstance(given, float):
             return direct_compression(self.learner, self.scheme, given[0]), 1.0
         else:
@@ -190,7 +193,9 @@ class Run:
         starts = [state.kept]
         if state.direct and state.kept.step != state.direct.step:
             starts.append(state.direct)
-        project = None if self.scheme.keeps_feasible else self.scheme.project
+        project = None
+        if not self.scheme.keeps_feasible:
+            project = partial(self.scheme.project, layers=self.learner.layers())
         ends = []
         for kept in starts:
             self.learner.load_state_dict(kept.learner, generators=False)

@@ -1,5 +1,7 @@
 """What an L step is, and which one an estimator gets."""
 
+import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -34,6 +36,10 @@ class Learner(ABC):
     estimator: Any
     translation: Translation = Translation()
     exact: bool = False
+
+    def fitted_copy(self) -> Any:
+        """Return a copy of the estimator, which stays when training goes on."""
+        return copy.deepcopy(self.estimator)
 
     @abstractmethod
     def train_reference(self) -> None:
@@ -76,9 +82,9 @@ class Learner(ABC):
     def loss(self) -> float:
         """Return the mean loss of the current weights over the training data."""
 
-    def constant_loss(self) -> float | None:
-        """Return the least mean loss of a constant prediction; None if not known."""
-        return None
+    def constant_loss(self) -> float:
+        """Return the least mean loss of a constant prediction; inf if not known."""
+        return math.inf
 
     @abstractmethod
     def substitute(self, weights: Mapping[str, Tensor]) -> None:

@@ -122,6 +122,12 @@ class PipelineLearner(Learner):
     @property
     def estimator(self) -> Any:
         """A fitted pipeline that holds the current weights."""
+        return self._ending_in(self._learner.estimator)
+
+    def fitted_copy(self) -> Any:
+        return self._ending_in(self._learner.fitted_copy())
+
+    def _ending_in(self, last: Any) -> Any:
         steps = list(self._front.steps) if len(self._pipeline.steps) > 1 else []
         name = self._pipeline.steps[-1][0]
         if type(self._learner.translation) is not Translation:
@@ -129,7 +135,7 @@ class PipelineLearner(Learner):
             samples = FunctionTransformer(self._learner.translation.samples)
             steps.append((f"{name}_samples", samples))
         found = copy.copy(self._pipeline)
-        found.steps = [*steps, (name, self._learner.estimator)]
+        found.steps = [*steps, (name, last)]
         return found
 
     def train_reference(self) -> None:
@@ -153,7 +159,7 @@ class PipelineLearner(Learner):
     def loss(self) -> float:
         return self._learner.loss()
 
-    def constant_loss(self) -> float | None:
+    def constant_loss(self) -> float:
         return self._learner.constant_loss()
 
     def substitute(self, weights: Mapping[str, Tensor]) -> None:

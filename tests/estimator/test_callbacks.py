@@ -3,9 +3,14 @@
 import nets
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
 
 from sklc import LCCompressor
 from sklc.schemes import AdaptiveQuantization
@@ -102,6 +107,47 @@ def test_callbacks_reach_through_a_search(data):
 def test_callbacks_survive_clone():
     recorder = Recorder()
     assert clone(compressor().set_callbacks(recorder))._skl_callbacks
+
+
+class Unnamed(nn.Module):
+    """A module that cannot be pickled."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.squash = nn.Linear(5, 2), lambda x: torch.tanh(x)
+
+    def forward(self, x):
+        return self.linear(self.squash(x))
+
+
+@pytest.mark.parametrize("kind", ["module", "frozen", "pipeline"])
+def test_callbacks_see_models_that_cannot_be_pickled(kind, data):
+    X, y = data[0].astype("float32"), data[1]
+    model = Unnamed()
+    if kind != "module":
+        model = FrozenEstimator(nets.classifier(module=Unnamed).fit(X, y))
+    if kind == "pipeline":
+        model = make_pipeline(StandardScaler(), model)
+    recorder = Recorder()
+    options = {"l_step": None} if kind == "pipeline" else {}
+    lc = nets.compressor(model, max_iter=2, tol=0.0, random_state=0, **options)
+    alone = clone(lc).fit(X, y)
+    lc.set_callbacks(recorder).fit(X, y)
+    assert recorder.scores[-1] == lc.score(X, y)
+    assert [e["loss"] for e in lc.history_] == [e["loss"] for e in alone.history_]
+
+
+def test_what_a_callback_has_seen_stays_as_it_was(data):
+    class Keeps(Recorder):
+        def on_fit_task_end(self, estimator, context, *, X, y, fitted_estimator):
+            self.scores.append((fitted_estimator, fitted_estimator.predict_proba(X)))
+
+    keeps = Keeps()
+    X, y = data[0].astype("float32"), data[1]
+    nets.compressor(keep="last", tol=0.0).set_callbacks(keeps).fit(X, y)
+    for seen, then in keeps.scores:
+        assert np.array_equal(seen.predict_proba(X), then)
+    assert not np.array_equal(keeps.scores[0][1], keeps.scores[-1][1])
 
 
 def test_callbacks_get_the_data_as_they_were_given():

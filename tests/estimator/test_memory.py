@@ -21,6 +21,7 @@ from torch import nn
 from sklc import LCCompressor
 from sklc.codes import decompress
 from sklc.estimator import identity
+from sklc.estimator.delegation import l_step_of
 from sklc.estimator.identity import Identity
 from sklc.lstep import LinearLearner, NetLearner
 from sklc.schemes import AdaptiveQuantization, ConstraintL0Pruning
@@ -81,6 +82,29 @@ def test_a_reference_is_trained_once_and_the_result_is_the_same(
     assert len(trainings) == 2  # alone, and once
 
 
+class Scaled(nn.CrossEntropyLoss):
+    """A criterion that is trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.0))
+        self.register_buffer("n_seen", torch.zeros(()), persistent=False)
+
+    def forward(self, output, target):
+        self.n_seen += len(target)
+        return super().forward(self.scale * output, target)
+
+
+def test_a_criterion_that_is_trained_is_cached_with_its_model(tmp_path, trainings):
+    lc = net(criterion=Scaled).set_params(memory=str(tmp_path))
+    one, other = (clone(lc).fit(*data()) for _ in range(2))
+    assert len(trainings) == 1
+    assert one.reference_loss_ == other.reference_loss_
+    found = [each.estimator_.criterion_ for each in (one, other)]
+    assert found[0].scale == found[1].scale != 1.0
+    assert found[0].n_seen == found[1].n_seen > 0
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_search_over_schemes_trains_each_fold_once(name, tmp_path, trainings):
     X, y = data()
@@ -93,7 +117,7 @@ def test_a_search_over_schemes_trains_each_fold_once(name, tmp_path, trainings):
 def key(lc, X=None, y=None, **fit_params):
     given, labels = data()
     X, y = given if X is None else X, labels if y is None else y
-    learner = lc._l_step().start(lc.estimator, X, y, n_steps=1, **fit_params)
+    learner = l_step_of(lc).start(lc.estimator, X, y, n_steps=1, **fit_params)
     identity = Identity.of(lc, learner, X, y, fit_params, trained=False)
     return identity.reference
 
@@ -139,6 +163,7 @@ def test_the_weights_of_a_module_that_is_an_object_are_part_of_the_key():
     assert key(one) != key(other)
 
 
+@pytest.mark.slow
 def test_another_process_makes_the_same_key():
     here = Path(__file__).parent
     code = "import json, test_memory as t; print(json.dumps(t.key(t.net())))"
@@ -205,9 +230,9 @@ def test_a_bad_memory_is_refused():
         net().set_params(memory=3).fit(*data())
 
 
-def written(source):
+def written(source, **names):
     """Return the class Net of a source."""
-    there = {"nn": nn, "torch": torch, "__name__": "written"}
+    there = {"nn": nn, "torch": torch, **names}
     exec(compile(source, "written", "exec"), there)
     return there["Net"]
 
@@ -247,7 +272,7 @@ def test_the_code_of_a_module_is_part_of_the_key(old, new, made):
     """Of its bases, and of the functions that it calls; even if a function made it."""
 
     def lc(source):
-        kind = written(source)
+        kind = written(source, __name__="written")
         KINDS["net"] = kind
         return compressor(classifier(module=looked_up if made else kind))
 
@@ -255,6 +280,16 @@ def test_the_code_of_a_module_is_part_of_the_key(old, new, made):
     assert key(lc(SOURCE)) == same
     assert key(lc(SOURCE.replace("def ", "  \n\ndef ", 1))) == same
     assert key(lc(SOURCE.replace(old, new))) != same
+
+
+def test_code_without_a_module_is_part_of_the_key():
+    """As in a notebook, or made by exec: it belongs to no library."""
+    one, same, other = (
+        key(compressor(classifier(module=written(source))))
+        for source in (SOURCE, SOURCE, SOURCE.replace("tanh", "relu"))
+    )
+    assert one == same
+    assert one != other
 
 
 KINDS = {}

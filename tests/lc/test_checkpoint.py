@@ -180,7 +180,7 @@ def test_the_file_is_open_to_all(saved):
     assert [entry["loss"] for entry in header["history"]] == [
         entry["loss"] for entry in lc.history_[:-1]
     ]
-    assert {"multipliers", "learner/module.fc1.weight"} <= tensors.keys()
+    assert {"multipliers", "learner/module.tensor.fc1.weight"} <= tensors.keys()
     assert b"pickle" not in path.read_bytes()
     assert b"ctorch" not in path.read_bytes()
 
@@ -342,13 +342,15 @@ def drop_tensor(name):
         put(direct=3),
         lambda header, tensors: header["kept"].update(step=9),
         lambda header, tensors: header["kept"].update(learner={}),
-        lambda header, tensors: tensors.pop("kept/learner/module.fc1.weight"),
+        lambda header, tensors: tensors.pop("kept/learner/module.tensor.fc1.weight"),
         put(theta={}),
         put(theta={"codes": {}, "streams": {}}),
         put(learner=3),
         put(learner={}),
         put(identity=[]),
-        *map(drop_tensor, ["multipliers", "weights", "learner/module.fc1.weight"]),
+        *map(
+            drop_tensor, ["multipliers", "weights", "learner/module.tensor.fc1.weight"]
+        ),
         lambda header, tensors: tensors.update(multipliers=torch.zeros(3)),
         lambda header, tensors: header["history"][1].pop("loss"),
         lambda header, tensors: header["history"][1].update(nbits="many"),

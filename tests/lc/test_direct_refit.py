@@ -23,7 +23,7 @@ def objective(lc):
 @pytest.mark.parametrize("model", [LogisticRegression(max_iter=500), Ridge()])
 def test_no_fit_is_worse_than_direct_compression_and_a_refit(model, scheme):
     X, y = load_digits(return_X_y=True)
-    X, y = X[:600] / 16, y[:600]
+    X, y = X[:300] / 16, y[:300]
     y = np.eye(10)[y] if isinstance(model, Ridge) else y
     direct, lc = (
         LCCompressor(model, scheme, max_iter=steps, finetune_epochs=1).fit(X, y)

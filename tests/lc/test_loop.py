@@ -38,7 +38,7 @@ class Quadratic(Learner):
     def weights(self):
         return self.w
 
-    def set_weights(self, weights):
+    def substitute(self, weights):
         for name, weight in weights.items():
             self.w[name].copy_(weight)
 
@@ -57,7 +57,7 @@ class Quadratic(Learner):
         return {name: weight.clone() for name, weight in self.w.items()}
 
     def load_state_dict(self, state, *, generators=True):
-        self.set_weights(state)
+        self.substitute(state)
 
 
 def run(learner, scheme, mu=1.0, factor=1.02, steps=300):
@@ -127,17 +127,19 @@ def test_an_identity_hessian_gives_the_enumerated_optimum(name, seed):
 
 
 @pytest.mark.parametrize("name", SCHEMES)
-def test_most_random_quadratics_reach_the_enumerated_optimum(name):
+@pytest.mark.parametrize("n", [5, pytest.param(200, marks=pytest.mark.slow)])
+def test_most_random_quadratics_reach_the_enumerated_optimum(name, n):
     scheme, enumerate_best = SCHEMES[name]
     reached = 0
-    for seed in range(200):
+    for seed in range(n):
         hessian, best = random_quadratic(seed)
         direct, final, _ = run(Quadratic(hessian, best), scheme)
         optimum = enumerate_best(hessian, best)
         assert optimum * (1 - 1e-9) <= final <= direct * (1 + 1e-9)
         reached += final <= optimum * (1 + 1e-6)
     # 186 and 176: a few less, should rounding differ elsewhere
-    assert reached >= {"l0": 184, "k=2": 174}[name]
+    few = {"l0": 4, "k=2": 4}
+    assert reached >= (few if n == 5 else {"l0": 184, "k=2": 174})[name]
 
 
 @pytest.mark.parametrize("seed", range(5))

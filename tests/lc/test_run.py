@@ -1,6 +1,7 @@
 """How a run ends: whatever ends it, what it reached is kept."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from sklc.schemes import (
     ConstraintL0Pruning,
     LowRank,
     PenaltyL0Pruning,
+    RankSelection,
 )
 
 
@@ -265,3 +267,54 @@ def test_a_linear_model_is_never_worse_than_direct_compression_and_a_refit(
             kept = lc.history_[lc.best_step_]["loss"]
             assert kept <= direct.history_[-1]["loss"] * (1 + 1e-9)
             assert len(lc.history_) == lc.n_iter_ + 2
+
+
+@pytest.mark.parametrize("scheme", [PenaltyL0Pruning(1e-4), RankSelection(1e-6)])
+@pytest.mark.parametrize("kind", ["net", "linear"])
+def test_direct_compression_alone_is_at_a_pull_that_pays_small_prices(scheme, kind):
+    """No step is to come at which weights could still become worth their price."""
+    X, y = data()
+    model = classifier() if kind == "net" else LinearRegression()
+    y = y if kind == "net" else X @ np.arange(15.0).reshape(5, 3)
+    options = {"mu_init": "auto", "mu_factor": "auto", "random_state": 0}
+    alone = LCCompressor(model, scheme, max_iter=0, **options).fit(X, y)
+    steps = LCCompressor(model, scheme, max_iter=4, **options).fit(X, y)
+    *_, before, last = [entry["mu"] for entry in steps.history_]
+    assert alone.history_[0]["mu"] == pytest.approx(last * last / before)
+    assert all(dense.any() for dense in decompress(alone.theta_).values())
+    given = LCCompressor(model, scheme, max_iter=0, mu_init=1e-9).fit
+    with pytest.warns(UserWarning, match="no better than a constant"):
+        assert not any(w.any() for w in decompress(given(X, y).theta_).values())
+
+
+class AsWide(ConstraintL0Pruning):
+    """Few weights, whose absolute values add up to three for each use at most."""
+
+    @property
+    def keeps_feasible(self):
+        return False
+
+    def _feasible(self, theta, problem):
+        return all(
+            code.dense().abs().sum() <= 3 * problem.layers[name].uses + 1e-6
+            for name, code in theta.items()
+        )
+
+    def _project(self, theta, problem):
+        shares = {
+            name: 3 * problem.layers[name].uses / float(code.dense().abs().sum())
+            for name, code in theta.items()
+        }
+        return {
+            name: replace(code, values=code.values * min(1.0, shares[name]))
+            for name, code in theta.items()
+        }
+
+
+def test_fine_tuning_keeps_a_constraint_that_depends_on_the_layers():
+    lc = compressor(classifier(), AsWide(kappa=6), finetune_epochs=20)
+    X, _ = data()
+    lc.fit(X, (X[:, 0] > 0) + (X[:, 1] > 0))
+    assert lc.best_step_ == lc.n_iter_ + 1
+    for dense in decompress(lc.theta_).values():
+        assert 0 < dense.abs().sum() <= 3 + 1e-6

@@ -118,6 +118,20 @@ def _fitted_copy(net: NeuralNet, device: Any) -> NeuralNet:
         )
         raise NotFittedError(msg)
     check_module(getattr(net.module_, "_orig_mod", net.module_))
+    return duplicate(net, device)
+
+
+def duplicate(net: NeuralNet, device: Any = None) -> NeuralNet:
+    """Return a copy of an initialized net as it is, but with a fresh optimizer.
+
+    Nothing is pickled on the way (as skorch would): functions without a name are fine.
+
+    Parameters
+    ----------
+    net : NeuralNet
+    device : str, torch.device or None, default=None
+        Where the copy is to be; None for where the net is.
+    """
     modules = [part for part in vars(net).values() if isinstance(part, nn.Module)]
     fresh = object.__new__(type(net))
     memo: dict[int, Any] = {id(net): fresh}

@@ -1,5 +1,6 @@
 """What the criterion of a net is known to be."""
 
+import math
 from typing import Any
 
 import torch
@@ -84,8 +85,8 @@ class Criterion:
         found: Tensor = weight.detach().to(y.device)[numbers] * counts
         return found
 
-    def constant_loss(self, y: Tensor) -> float | None:
-        """Return the least mean loss of a constant prediction; None if not known.
+    def constant_loss(self, y: Tensor) -> float:
+        """Return the least mean loss of a constant prediction; inf if not known.
 
         Parameters
         ----------
@@ -96,7 +97,7 @@ class Criterion:
         if isinstance(known, nn.CrossEntropyLoss | nn.NLLLoss):
             smooth: float = getattr(known, "label_smoothing", 0.0)
             if y.is_floating_point() or smooth:
-                return None
+                return math.inf
             total = self._weights(y).double().flatten()
             numbers = y.flatten().masked_fill(total == 0, 0)
             shares = torch.bincount(numbers, total) / total.sum()
@@ -106,12 +107,12 @@ class Criterion:
             return float(y.double().var(0, correction=0).mean())
         if isinstance(known, nn.BCELoss | nn.BCEWithLogitsLoss) and plain:
             if getattr(known, "pos_weight", None) is not None:
-                return None
+                return math.inf
             share = y.double().mean(0)
             return float(
                 (torch.special.entr(share) + torch.special.entr(1 - share)).mean()
             )
-        return None
+        return math.inf
 
 
 def _is_torchs(criterion: Any) -> bool:

@@ -18,6 +18,7 @@ from sklc.lstep.base import Learner, Projection
 from sklc.lstep.net import state as states
 from sklc.lstep.net.batch_norm import reestimate, with_statistics
 from sklc.lstep.net.batches import batches, warn_unless_shuffled
+from sklc.lstep.net.copies import duplicate
 from sklc.lstep.net.finetune import ThetaInTraining, in_training, trained_besides
 from sklc.lstep.net.intake import cannot_be_evaluated, understood
 from sklc.lstep.net.measure import Measure
@@ -114,6 +115,9 @@ class NetLearner(Learner):
         # what torch.compile returns wraps the module, under other names
         module: nn.Module = self.estimator.module_
         return getattr(module, "_orig_mod", module)
+
+    def fitted_copy(self) -> NeuralNet:
+        return duplicate(self.estimator)
 
     def weights(self) -> dict[str, Tensor]:
         return {name: p.detach() for name, p in self._module.named_parameters()}
@@ -245,7 +249,7 @@ class NetLearner(Learner):
     def loss(self) -> float:
         return self._measure.loss()
 
-    def constant_loss(self) -> float | None:
+    def constant_loss(self) -> float:
         return self._measure.constant_loss()
 
     def substitute(self, weights: Mapping[str, Tensor]) -> None:

@@ -1,5 +1,6 @@
 """What is measured of a net, always over the same samples of the training data."""
 
+import math
 from typing import Any
 
 import torch
@@ -64,13 +65,13 @@ class Measure:
         """Return what the net makes of a batch, in evaluation."""
         return self.net.evaluation_step(batch, training=False)
 
-    def constant_loss(self) -> float | None:
-        """Return the least mean loss of a constant prediction; None if not known."""
+    def constant_loss(self) -> float:
+        """Return the least mean loss of a constant prediction; inf if not known."""
         if self.criterion.known is None:
-            return None
+            return math.inf
         targets = [unpack_data(batch)[1] for batch in self.batches]
         if not all(isinstance(y, Tensor) for y in targets):
-            return None
+            return math.inf
         return self.criterion.constant_loss(torch.cat(targets))
 
 
