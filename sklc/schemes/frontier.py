@@ -120,7 +120,7 @@ class RankFrontier(Frontier):
 
     def outline(self, size: int) -> Code:
         if size == self.full:
-            return Dense(self.weight.to("meta"))
+            return Dense(torch.empty_like(self.weight, device="meta"))
         left, right = self._outlines
         shape = tuple(self.weight.shape)
         return Factored(left[:, :size], right[:size], shape, self.view)
