@@ -75,7 +75,7 @@ SETTINGS = [
     RankSelection(alpha=4e-6, criterion=Steps()),
 ]
 
-_SHORT = {"max_sweeps": 3}
+_SHORT = {"max_sweeps": 2}
 
 #: Schemes made of schemes.
 COMPOSITIONS = [

@@ -12,9 +12,7 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")  # a check of scikit-learn wants i
 import numpy as np
 import pytest
 import torch
-from elsewhere import ELSEWHERE, Visible
-
-DEVICES = ["cpu", ELSEWHERE, *(["cuda"] if torch.cuda.is_available() else [])]
+from elsewhere import DEVICES, ELSEWHERE, Visible
 
 
 @pytest.fixture(autouse=True)

@@ -25,6 +25,7 @@ class Device(str):
 
 
 ELSEWHERE = Device("elsewhere")
+DEVICES = ["cpu", ELSEWHERE, *(["cuda"] if torch.cuda.is_available() else [])]
 
 # what is special about them, as of the tensors of a GPU: methods by their names
 _VIEWS = {"numpy", "__array__"}

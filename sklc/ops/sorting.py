@@ -24,24 +24,6 @@ def sort(x: Tensor) -> Tensor:
     return x.sort(dim=-1).values
 
 
-def kth_largest(x: Tensor, k: int) -> Tensor:
-    """Return the `k`-th largest entry of each row of `x`, with ``1 <= k <= n``.
-
-    Parameters
-    ----------
-    x : Tensor of shape (g, n)
-    k : int
-
-    Returns
-    -------
-    Tensor of shape (g, 1)
-    """
-    n = x.shape[-1]
-    if x.is_cpu:
-        return torch.from_numpy(np.partition(numpy_view(x), n - k)[:, n - k, None])
-    return x.kthvalue(n - k + 1, dim=-1, keepdim=True).values
-
-
 def above(x: Tensor, threshold: float) -> Any:
     """Return the mask, of NumPy or torch, of the magnitudes above a threshold."""
     return abs(numpy_view(x)) > min(threshold, torch.finfo(x.dtype).max)

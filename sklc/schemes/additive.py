@@ -197,7 +197,8 @@ def _distortion(problem: Problem, theta: Theta) -> float:
 
 def _square(x: Tensor) -> Tensor:
     """Return the sum of squares, in double precision where there is one."""
-    return torch.linalg.vector_norm(x, dtype=sum_dtype(x)).square()
+    norm: Tensor = torch.linalg.vector_norm(x, dtype=sum_dtype(x))
+    return norm.square()
 
 
 def _total(scheme: Scheme, theta: Theta, problem: Problem) -> float:

@@ -1,14 +1,14 @@
 """What one weight can become: the least distortion at every size."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from sklc.codes import Code, Dense, Factored
-from sklc.ops.svd import SVD
+from sklc.ops import svd
 from sklc.ops.tensors import matricize, matrix_shape
 
 
@@ -87,12 +87,13 @@ class RankFrontier(Frontier):
         self.view = view
         self.shape = matrix_shape(weight.shape, view)
         self.full = min(self.shape)
+        self.asked = largest
         self.largest = self.full if largest is None else min(largest, self.full)
 
     @cached_property
-    def _svd(self) -> SVD:
+    def _svd(self) -> svd.SVD:
         known = None if self.largest == self.full else self.largest
-        return SVD(matricize(self.weight, self.view), known)
+        return svd.SVD(matricize(self.weight, self.view), known)
 
     @cached_property
     def _outlines(self) -> tuple[Tensor, Tensor]:
@@ -119,7 +120,16 @@ class RankFrontier(Frontier):
 
     def outline(self, size: int) -> Code:
         if size == self.full:
-            return Dense(self.weight.to("meta"))
+            return Dense(torch.empty_like(self.weight, device="meta"))
         left, right = self._outlines
         shape = tuple(self.weight.shape)
         return Factored(left[:, :size], right[:size], shape, self.view)
+
+
+def decompose(frontiers: Iterable[RankFrontier]) -> None:
+    """Decompose weights together, so that the host waits less for their device.
+
+    What is not decomposed here is when its frontier is first asked. One that will be
+    asked for the weight itself needs no decomposition.
+    """
+    svd.decompose(f._svd for f in frontiers if f.asked is None or f.asked < f.full)

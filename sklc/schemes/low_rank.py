@@ -1,5 +1,6 @@
 """Low rank: weights that are products of thin matrices."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 
 import torch
@@ -12,13 +13,45 @@ from sklc.layers import LayerInfo
 from sklc.ops.backend import numbers, sum_dtype
 from sklc.ops.svd import SVD
 from sklc.ops.tensors import matricize, matrix_shape
-from sklc.schemes.frontier import Frontier, RankFrontier
+from sklc.schemes.frontier import RankFrontier, decompose
 from sklc.schemes.matrix import MatrixScheme
 from sklc.schemes.problem import Problem
 from sklc.schemes.validation import count
 
 
-class LowRank(MatrixScheme):
+class _Ranks(MatrixScheme):
+    """A scheme that takes one size of the frontier of every weight."""
+
+    @abstractmethod
+    def _frontier(self, weight: Tensor) -> RankFrontier:
+        """Return what a weight can become."""
+
+    @abstractmethod
+    def _best(
+        self, frontier: RankFrontier, mu: float, layer: LayerInfo | None
+    ) -> int | Tensor:
+        """Return the size to take: a number, or a scalar on the weight's device."""
+
+    def _compress(self, weight: Tensor, mu: float, layer: LayerInfo | None) -> Code:
+        frontier = self._frontier(weight)
+        return frontier.code(int(self._best(frontier, mu, layer)))
+
+    def _solve(self, problem: Problem, theta: Mapping[str, Code]) -> Theta:
+        if all(weight.is_cpu for weight in problem.weights.values()):
+            return super()._solve(problem, theta)  # one frontier in memory at a time
+        frontiers = {name: self._frontier(w) for name, w in problem.weights.items()}
+        decompose(frontiers.values())
+        best = numbers(
+            self._best(frontier, problem.mu, problem.layers.get(name))
+            for name, frontier in frontiers.items()
+        )
+        return {
+            name: frontier.code(int(size))
+            for (name, frontier), size in zip(frontiers.items(), best, strict=True)
+        }
+
+
+class LowRank(_Ranks):
     r"""Replace every weight by the nearest matrix of a given rank.
 
     Solves, exactly (Eckart and Young) and in :math:`O(mn \min(m, n))`,
@@ -63,9 +96,13 @@ class LowRank(MatrixScheme):
     def _allowed(self, shape: torch.Size) -> int:
         return count(self.rank, min(matrix_shape(shape, self.conv_scheme)))
 
-    def _compress(self, weight: Tensor, mu: float, layer: LayerInfo | None) -> Code:
-        rank = self._allowed(weight.shape)
-        return RankFrontier(weight, self.conv_scheme, rank).code(rank)
+    def _frontier(self, weight: Tensor) -> RankFrontier:
+        return RankFrontier(weight, self.conv_scheme, self._allowed(weight.shape))
+
+    def _best(
+        self, frontier: RankFrontier, mu: float, layer: LayerInfo | None
+    ) -> int | Tensor:
+        return frontier.largest
 
     def _feasible(self, theta: Mapping[str, Code], problem: Problem) -> bool:
         return all(
@@ -74,7 +111,7 @@ class LowRank(MatrixScheme):
         )
 
 
-class RankSelection(MatrixScheme):
+class RankSelection(_Ranks):
     r"""Learn the rank of every layer, as a trade-off between its cost and the error.
 
     Solves, exactly and in :math:`O(mn \min(m, n))` per layer,
@@ -153,8 +190,7 @@ class RankSelection(MatrixScheme):
     def _check(self, problem: Problem) -> None:
         super()._check(problem)
         frontiers = {
-            name: RankFrontier(weight, self.conv_scheme)
-            for name, weight in problem.weights.items()
+            name: self._frontier(weight) for name, weight in problem.weights.items()
         }
         for dense in False, True:
             codes = {
@@ -179,7 +215,12 @@ class RankSelection(MatrixScheme):
             )
             raise ValueError(msg)
 
-    def _best(self, frontier: Frontier, mu: float, layer: LayerInfo | None) -> Tensor:
+    def _frontier(self, weight: Tensor) -> RankFrontier:
+        return RankFrontier(weight, self.conv_scheme)
+
+    def _best(
+        self, frontier: RankFrontier, mu: float, layer: LayerInfo | None
+    ) -> int | Tensor:
         price = self._price
         alpha: float | Tensor = float(self.alpha)
         if self.normalize:
@@ -187,28 +228,6 @@ class RankSelection(MatrixScheme):
         sizes = range(len(frontier.errors))
         prices = [price(frontier.outline(size), layer) for size in sizes]
         return frontier.best(prices, alpha, mu)
-
-    def _compress(self, weight: Tensor, mu: float, layer: LayerInfo | None) -> Code:
-        frontier = RankFrontier(weight, self.conv_scheme)
-        return frontier.code(int(self._best(frontier, mu, layer)))
-
-    def _solve(self, problem: Problem, theta: Mapping[str, Code]) -> Theta:
-        if all(weight.is_cpu for weight in problem.weights.values()):
-            return super()._solve(problem, theta)  # one frontier in memory at a time
-        frontiers = {
-            name: RankFrontier(weight, self.conv_scheme)
-            for name, weight in problem.weights.items()
-        }
-        best = [
-            self._best(frontier, problem.mu, problem.layers.get(name))
-            for name, frontier in frontiers.items()
-        ]
-        return {
-            name: frontier.code(int(size))
-            for (name, frontier), size in zip(
-                frontiers.items(), numbers(best), strict=True
-            )
-        }
 
     def _costs(
         self, theta: Mapping[str, Code], problem: Problem

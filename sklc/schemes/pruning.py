@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,9 +91,9 @@ class ConstraintL0Pruning(_Pruning):
     def _kept(self, rows: Tensor, mu: float) -> tuple[Tensor, Tensor]:
         return rows, largest(rows, count(self.kappa, rows.shape[1]))
 
-    def _feasible_rows(self, rows: Tensor) -> bool:
+    def _feasible_rows(self, rows: Tensor) -> Any:
         nonzero = numpy_view(at_least_float32(rows)) != 0
-        return int(nonzero.sum(1).max()) <= count(self.kappa, rows.shape[1])
+        return nonzero.sum(1).max() <= count(self.kappa, rows.shape[1])
 
 
 class ConstraintL1Pruning(_Pruning):
@@ -145,8 +146,8 @@ class ConstraintL1Pruning(_Pruning):
         shrunk = shrink(rows, l1_threshold(rows, kappa), kappa)
         return shrunk, shrunk != 0
 
-    def _feasible_rows(self, rows: Tensor) -> bool:
-        norm = float(rows.abs().sum(1, dtype=torch.float64).max())
+    def _feasible_rows(self, rows: Tensor) -> Tensor:
+        norm = rows.abs().sum(1, dtype=sum_dtype(rows)).max()
         return norm <= float(self.kappa) * (1 + 4 * torch.finfo(rows.dtype).eps)
 
     def _project(self, theta: Mapping[str, Code], problem: Problem) -> Theta:

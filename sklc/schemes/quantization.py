@@ -149,17 +149,17 @@ class AdaptiveQuantization(VectorScheme):
         dtype = index_dtype(codebook.shape[1] + zero)
         return Quantized(codebook, index.to(dtype), zero)
 
-    def _feasible_rows(self, rows: Tensor) -> bool:
+    def _feasible_rows(self, rows: Tensor) -> Tensor:
         k, zero = self._values(rows.shape[1])
         ordered = sort(rows)
         distinct = (ordered[:, 1:] != ordered[:, :-1]).sum(1) + 1
         if not zero:
-            return bool((distinct <= k).all())
+            return (distinct <= k).all()
         n_nonzero = rows.count_nonzero(1)
         few_values = distinct - (n_nonzero < rows.shape[1]).int() < k
         if self.kappa is not None:
             few_values &= n_nonzero <= count(self.kappa, rows.shape[1])
-        return bool(few_values.all())
+        return few_values.all()
 
 
 class BinaryQuantization(VectorScheme):
@@ -192,8 +192,8 @@ class BinaryQuantization(VectorScheme):
         index = _bytes(numpy_view(at_least_float32(rows)) >= 0)
         return _scaled(index, one, (-1.0, 1.0), rows)
 
-    def _feasible_rows(self, rows: Tensor) -> bool:
-        return bool((rows.abs() == 1).all())
+    def _feasible_rows(self, rows: Tensor) -> Tensor:
+        return (rows.abs() == 1).all()
 
 
 class ScaledBinaryQuantization(VectorScheme):
@@ -234,9 +234,9 @@ class ScaledBinaryQuantization(VectorScheme):
         index = _bytes(numpy_view(at_least_float32(rows)) >= 0)
         return _scaled(index, scale, (-1.0, 1.0), rows)
 
-    def _feasible_rows(self, rows: Tensor) -> bool:
+    def _feasible_rows(self, rows: Tensor) -> Tensor:
         magnitude = rows.abs()
-        return bool((magnitude == magnitude[:, :1]).all())
+        return (magnitude == magnitude[:, :1]).all()
 
 
 class ScaledTernaryQuantization(VectorScheme):
@@ -285,10 +285,10 @@ class ScaledTernaryQuantization(VectorScheme):
         index += values >= -half
         return _scaled(index, scale.squeeze(1), (-1.0, 0.0, 1.0), rows)
 
-    def _feasible_rows(self, rows: Tensor) -> bool:
+    def _feasible_rows(self, rows: Tensor) -> Tensor:
         magnitude = rows.abs()
         largest = magnitude.amax(1, keepdim=True)
-        return bool(((magnitude == 0) | (magnitude == largest)).all())
+        return ((magnitude == 0) | (magnitude == largest)).all()
 
 
 def _scaled(

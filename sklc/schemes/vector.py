@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sklc.checks import check, is_one_of
 from sklc.codes import Code, Theta
+from sklc.ops.backend import numbers
 from sklc.schemes.base import Scheme
 from sklc.schemes.problem import Problem
 from sklc.schemes.rows import NAMED, Rows
@@ -58,8 +59,14 @@ class VectorScheme(Scheme):
         """
         return [self._compress(rows, mu, warm) for rows, warm in problems]
 
-    def _feasible_rows(self, rows: Tensor) -> bool:
-        """Whether every row of a decompressed matrix keeps the constraint."""
+    def _feasible_rows(self, rows: Tensor) -> bool | Tensor:
+        """Whether every row of a decompressed matrix keeps the constraint.
+
+        Returns
+        -------
+        bool, or bool Tensor of shape ()
+            The latter spares a wait for the device of the rows.
+        """
         return True
 
     def validate(self) -> None:
@@ -102,4 +109,4 @@ class VectorScheme(Scheme):
     def _feasible(self, theta: Mapping[str, Code], problem: Problem) -> bool:
         dense = {name: code.dense() for name, code in theta.items()}
         laid = self._groups(Problem(dense, layers=problem.layers))
-        return all(self._feasible_rows(rows) for _, rows in laid)
+        return all(numbers(self._feasible_rows(rows) for _, rows in laid))

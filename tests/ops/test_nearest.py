@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from elsewhere import PLACES
 
 from sklc.ops.kmeans import Zeros
 from sklc.ops.nearest import nearest, nearest_or_zero
 
-everywhere = pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
 
@@ -22,12 +20,11 @@ def distances(rows, values, index):
     return away.gather(2, index.long()[..., None])[..., 0], away.min(2).values
 
 
-@everywhere
 @pytest.mark.parametrize("k", [1, 2, 5, 40])
 @pytest.mark.parametrize("shape", [(1, 500), (70, 9), (3, 40_000)])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_no_other_value_is_nearer(dtype, shape, k, device, place):
-    rows = place(draw(shape, dtype).to(device))
+def test_no_other_value_is_nearer(dtype, shape, k, device):
+    rows = draw(shape, dtype).to(device)
     values = draw((shape[0], k), dtype, seed=1).sort(1).values.to(device)
     own, least = distances(rows, values, nearest(rows, values))
     rounding = 1e-15 if dtype == torch.float64 else 1e-6  # of the middle of two values
@@ -52,13 +49,12 @@ def test_the_ends_of_the_range_and_neighbours(dtype):
     assert nearest(-neighbours, -neighbours.flip(1)).tolist() == [[1, 0]]
 
 
-@everywhere
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("values", [[], [0.7], [-0.9, 0.4], [-2.0, -1.0], [1.0, 1.5]])
-def test_zero_is_a_value_like_others(values, dtype, place, device):
+def test_zero_is_a_value_like_others(values, dtype, device):
     rows = draw((2, 300), dtype).to(device)
     values = torch.tensor([values, values], dtype=torch.float64, device=device)
-    index = nearest_or_zero(place(rows), values, None)
+    index = nearest_or_zero(rows, values, None)
     both = torch.cat([values.new_zeros(2, 1), values], 1)
     own, least = distances(rows, both, index)
     torch.testing.assert_close(own, least, rtol=0.0, atol=1e-6)
@@ -70,20 +66,16 @@ def zeros_of(*ends):
     return Zeros(low, high, skip_low.astype(int), skip_high.astype(int))
 
 
-@everywhere
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_zeros_that_are_given_are_zeros_although_others_are_nearer(
-    dtype, place, device
-):
+def test_zeros_that_are_given_are_zeros_although_others_are_nearer(dtype, device):
     rows = torch.tensor([[-2.0, 1.0, 0.5, -0.5, 3.0, 1.5]] * 2, dtype=dtype)
     values = torch.tensor([[-2.0, 1.0]] * 2, device=device)
     zeros = zeros_of((-0.5, 1.0, 0, 0), (-2.0, 0.5, 0, 0))
-    index = nearest_or_zero(place(rows.to(device)), values, zeros)
+    index = nearest_or_zero(rows.to(device), values, zeros)
     assert index.tolist() == [[1, 0, 0, 0, 2, 2], [0, 2, 0, 0, 2, 2]]
 
 
-@everywhere
-def test_of_equal_numbers_the_first_are_skipped(place, device):
+def test_of_equal_numbers_the_first_are_skipped(device):
     cases = {
         (1.0, 3.0, 0, 0): [1, 0, 0, 0, 0, 0, 0],
         (1.0, 3.0, 2, 0): [1, 2, 2, 0, 0, 0, 0],
@@ -95,5 +87,5 @@ def test_of_equal_numbers_the_first_are_skipped(place, device):
     }
     rows = torch.tensor([[-5.0, 1.0, 1.0, 1.0, 3.0, 3.0, 2.0]] * len(cases))
     values = torch.tensor([[-4.0, 4.0]] * len(cases), device=device)
-    index = nearest_or_zero(place(rows.to(device)), values, zeros_of(*cases))
+    index = nearest_or_zero(rows.to(device), values, zeros_of(*cases))
     assert index.tolist() == list(cases.values())

@@ -630,10 +630,12 @@ def test_a_sum_does_not_depend_on_the_order_of_the_layers():
         assert torch.allclose(plain[name], turned[name], rtol=0, atol=1e-12)
 
 
-WARM = Additive([("codes", AdaptiveQuantization(2)), ("few", ConstraintL0Pruning(2))])
-
-
-LOOSE = Additive([("codes", AdaptiveQuantization(8)), ("few", ConstraintL0Pruning(20))])
+WARM = Additive(
+    [("codes", AdaptiveQuantization(2)), ("few", ConstraintL0Pruning(2))], max_sweeps=5
+)
+LOOSE = Additive(
+    [("codes", AdaptiveQuantization(8)), ("few", ConstraintL0Pruning(20))], max_sweeps=2
+)
 
 
 def fitting(dtype=torch.float64, shapes=SMALL):

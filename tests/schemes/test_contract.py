@@ -15,6 +15,7 @@ from cases import (
     objective,
     uses,
 )
+from elsewhere import DEVICES, ELSEWHERE
 
 from sklc.codes import decompress
 from sklc.schemes import (
@@ -38,9 +39,7 @@ from sklc.testing import check_scheme
 QUICK = [
     scheme
     for scheme in SETTINGS
-    if not (
-        isinstance(scheme, AdaptiveQuantization) and scheme.granularity == "channel"
-    )
+    if not (isinstance(scheme, AdaptiveQuantization) and scheme.granularity != "layer")
 ]
 EVERY = [*LEAVES, *SETTINGS, *COMPOSITIONS]
 
@@ -54,7 +53,19 @@ SPECIAL = {
 }
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=name_of)
+#: Elsewhere than on the CPU the other dtypes take the same ways as these.
+PLACES = [
+    (dtype, device)
+    for device in DEVICES
+    for dtype in DTYPES
+    if device != ELSEWHERE or dtype in (torch.float64, torch.bfloat16)
+]
+in_every_dtype = pytest.mark.parametrize(
+    ("dtype", "device"), PLACES, ids=map(name_of, PLACES), indirect=["device"]
+)
+
+
+@in_every_dtype
 @pytest.mark.parametrize("scheme", QUICK, ids=name_of)
 def test_schemes_keep_the_contract_in_every_dtype(scheme, dtype, device):
     check_scheme(scheme, weights=draw(SMALL, dtype, device=device))
@@ -106,7 +117,7 @@ def test_matrix_schemes_keep_the_contract_on_other_convolutions(scheme, shape):
     check_scheme(scheme, weights=draw({"conv.weight": shape}))
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=name_of)
+@in_every_dtype
 @pytest.mark.parametrize("scheme", COMPOSITIONS, ids=name_of)
 def test_compositions_are_feasible_in_every_dtype(scheme, dtype, device):
     weights = draw(SMALL, dtype, device=device)
