@@ -105,9 +105,12 @@ class LowRank(_Ranks):
         return frontier.largest
 
     def _feasible(self, theta: Mapping[str, Code], problem: Problem) -> bool:
+        view = self.conv_scheme
+        allowed = {name: self._allowed(code.shape) for name, code in theta.items()}
         return all(
-            _rank_of(code, self.conv_scheme) <= self._allowed(code.shape)
-            for code in theta.values()
+            allowed[name] >= min(matrix_shape(code.shape, view))
+            or _rank_of(code, view) <= allowed[name]
+            for name, code in theta.items()
         )
 
 

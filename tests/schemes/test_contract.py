@@ -55,13 +55,18 @@ SPECIAL = {
 
 #: Elsewhere than on the CPU the other dtypes take the same ways as these.
 PLACES = [
-    (dtype, device)
+    pytest.param(
+        dtype,
+        device,
+        id=f"{name_of(dtype)}-{device}",
+        marks=[pytest.mark.slow] if dtype == torch.float16 else [],
+    )
     for device in DEVICES
     for dtype in DTYPES
     if device != ELSEWHERE or dtype in (torch.float64, torch.bfloat16)
 ]
 in_every_dtype = pytest.mark.parametrize(
-    ("dtype", "device"), PLACES, ids=map(name_of, PLACES), indirect=["device"]
+    ("dtype", "device"), PLACES, indirect=["device"]
 )
 
 
