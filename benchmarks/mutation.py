@@ -87,7 +87,7 @@ def run_tests(copy: Path, folder: str, mutant: str, patience: float) -> str:
         sink = os.open(os.devnull, os.O_WRONLY)
         os.dup2(sink, 1)
         os.dup2(sink, 2)
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
+        options = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
         code = pytest.main([str(copy / "tests" / folder), *options])
         os._exit(int(code))
     deadline = time.monotonic() + patience

@@ -112,10 +112,6 @@ def _wrapped(result):
     return result
 
 
-#: The fixture ``device`` covers what this once did: it goes when no test asks for it.
-PLACES = {"here": lambda x: x}
-
-
 # ---- waiting for a device ----
 
 # operators, which in a composition of them have no other name
