@@ -1,9 +1,10 @@
 """Tensors as the kernels want them: the dtype to compute in, and NumPy's view."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -25,6 +26,19 @@ def numpy_view(x: Tensor) -> Any:
     than they save.
     """
     return x.detach().numpy() if x.is_cpu else x
+
+
+def host_copies(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
+    """Return tensors as arrays of NumPy; those of a device wait for it once a dtype."""
+    found: list[Any] = [tensor.detach() for tensor in tensors]
+    away = [at for at, tensor in enumerate(found) if not tensor.is_cpu]
+    for dtype in {found[at].dtype for at in away}:
+        own = [at for at in away if found[at].dtype == dtype]
+        flat = torch.cat([found[at].reshape(-1) for at in own]).cpu()
+        parts = flat.split([found[at].numel() for at in own])
+        for at, part in zip(own, parts, strict=True):
+            found[at] = part.view(found[at].shape)
+    return [tensor.numpy() for tensor in found]
 
 
 def numbers(values: Iterable[Any]) -> list[Any]:

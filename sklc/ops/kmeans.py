@@ -1,5 +1,6 @@
 """Optimal k-means of numbers, in many rows at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklc.ops.backend import at_least_float32
+from sklc.ops.backend import at_least_float32, host_copies
 from sklc.ops.gaps import exactly, ranked, shortened
 from sklc.ops.lloyd import Clusters, Shape, assigned, lloyd
 from sklc.ops.monge import Floats, Ints
@@ -113,14 +114,31 @@ def kmeans(
     Memory: the sorted numbers and as much again for sums; where it is optimal,
     numbers for each centre and place.
     """
-    x = _sorted(rows)
+    (x,), given = sorted_rows([rows]), None
+    if starts is not None:
+        (given,) = host_copies([starts])
+    return kmeans_of_sorted(
+        x, k, zero=zero, max_nonzero=max_nonzero, starts=given, certify=certify
+    )
+
+
+def kmeans_of_sorted(
+    x: Reals,
+    k: int,
+    *,
+    zero: bool = False,
+    max_nonzero: int | None = None,
+    starts: Reals | None = None,
+    certify: bool = False,
+) -> Clustering:
+    """Cluster rows as :func:`kmeans` does, which are sorted and arrays already."""
     g, n = x.shape
     n_zeros = 0 if max_nonzero is None else max(n - max_nonzero, 0)
     k = min(k, n + zero) if max_nonzero is None else min(k, n + zero, max_nonzero + 1)
     shape = Shape(k - zero, zero, n_zeros)
     given = None
     if starts is not None and 0 < starts.shape[1] <= shape.n_free:
-        given = starts.detach().double().cpu().numpy()
+        given = starts.astype(np.float64)
     exact = x.size * k <= EXACT_LIMIT // (1 if given is None else 6)
     effort = 0 if exact else max(_EACH * k, _LEAST // g)
     fine = max(_FINE * k, _FINEST // g) if certify else 0
@@ -140,13 +158,17 @@ def kmeans(
     return Clustering(used, error, excess, Zeros(*ends) if n_zeros else None)
 
 
-def _sorted(rows: Tensor) -> Reals:
-    """Return rows in increasing order; there is one wait for a device."""
-    rows = at_least_float32(rows.detach())
-    if rows.is_cpu:
-        return np.sort(rows.numpy(), axis=1)
-    found: Reals = rows.sort(dim=1).values.cpu().numpy()
-    return found
+def sorted_rows(matrices: Sequence[Tensor]) -> list[Reals]:
+    """Return matrices (g, n) with each row in increasing order, as arrays.
+
+    They are sorted where they are, and all of them wait for their device together.
+    """
+    found = [at_least_float32(rows.detach()) for rows in matrices]
+    there = [rows if rows.is_cpu else rows.sort(dim=1).values for rows in found]
+    return [
+        np.sort(x, axis=1) if rows.is_cpu else x
+        for rows, x in zip(found, host_copies(there), strict=True)
+    ]
 
 
 def _clustered(

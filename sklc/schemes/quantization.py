@@ -1,5 +1,6 @@
 """Quantization: weights that take few values."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ from torch import Tensor
 from sklc.checks import check_bool, check_count, check_int
 from sklc.codes import Code, Quantized, Scaled
 from sklc.codes.base import index_dtype
-from sklc.ops.backend import at_least_float32, numpy_view, sum_dtype
-from sklc.ops.kmeans import Clustering, kmeans
+from sklc.ops.backend import at_least_float32, host_copies, numpy_view, sum_dtype
+from sklc.ops.kmeans import Clustering, kmeans_of_sorted, sorted_rows
 from sklc.ops.nearest import nearest, nearest_or_zero
+from sklc.ops.points import Reals
 from sklc.ops.projections import ternary_scale
 from sklc.ops.sorting import sort
 from sklc.schemes.problem import Problem, Weights
@@ -111,7 +113,8 @@ class AdaptiveQuantization(VectorScheme):
         check_weights(weights)
         result = {}
         for names, rows in self._groups(Problem(weights)):
-            found = self._clustered(rows, None, certify=True)
+            (x,) = sorted_rows([rows])
+            found = self._clustered(x, None, certify=True)
             total, excess = float(found.distortion.sum()), float(found.excess.sum())
             result.update(dict.fromkeys(names, excess / total if total else 0.0))
         return result
@@ -121,17 +124,36 @@ class AdaptiveQuantization(VectorScheme):
         zero = bool(self.zero)
         return min(int(self.k), n + zero), zero
 
+    def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
+        return self._compress_each([(rows, warm)], mu)[0]
+
+    def _compress_each(
+        self, problems: Sequence[tuple[Tensor, Code | None]], mu: float
+    ) -> list[Code]:
+        if len(problems) > 1 and all(rows.is_cpu for rows, _ in problems):
+            # one after the other, as nothing is gained by holding all sorted rows
+            return super()._compress_each(problems, mu)
+        starts = [self._start(rows, warm) for rows, warm in problems]
+        given = iter(host_copies([start for start in starts if start is not None]))
+        return [
+            self._code(rows, self._clustered(x, None if s is None else next(given)))
+            for (rows, _), x, s in zip(
+                problems, sorted_rows([r for r, _ in problems]), starts, strict=True
+            )
+        ]
+
     def _clustered(
-        self, rows: Tensor, starts: Tensor | None, certify: bool = False
+        self, x: Reals, starts: Reals | None, certify: bool = False
     ) -> Clustering:
-        k, zero = self._values(rows.shape[1])
-        kappa = None if self.kappa is None else count(self.kappa, rows.shape[1])
-        return kmeans(
-            rows, k, zero=zero, max_nonzero=kappa, starts=starts, certify=certify
+        """Cluster sorted rows."""
+        k, zero = self._values(x.shape[1])
+        kappa = None if self.kappa is None else count(self.kappa, x.shape[1])
+        return kmeans_of_sorted(
+            x, k, zero=zero, max_nonzero=kappa, starts=starts, certify=certify
         )
 
-    def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
-        starts = None
+    def _start(self, rows: Tensor, warm: Code | None) -> Tensor | None:
+        """Return the codebooks of a warm start, if they fit."""
         k, zero = self._values(rows.shape[1])
         if (
             isinstance(warm, Quantized)
@@ -139,8 +161,12 @@ class AdaptiveQuantization(VectorScheme):
             and len(warm.codebook) == len(rows)
             and warm.codebook.shape[1] <= k - zero
         ):
-            starts = warm.codebook
-        found = self._clustered(rows, starts)
+            return at_least_float32(warm.codebook)
+        return None
+
+    def _code(self, rows: Tensor, found: Clustering) -> Code:
+        """Give every weight the number of its value."""
+        zero = bool(self.zero)
         codebook = found.centers.to(rows.device, rows.dtype)
         if zero:
             index = nearest_or_zero(rows, codebook, found.zeros)

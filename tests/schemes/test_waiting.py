@@ -7,6 +7,7 @@ from elsewhere import waiting
 
 from sklc.codes import decompress, nbits, to
 from sklc.schemes import (
+    AdaptiveQuantization,
     BinaryQuantization,
     ConstraintL0Pruning,
     ConstraintL1Pruning,
@@ -31,6 +32,9 @@ SCHEMES = [
             (ConstraintL1Pruning(2.0, granularity), 3),
             (ScaledBinaryQuantization(granularity), 1),
             (ScaledTernaryQuantization(granularity), 1),
+            (AdaptiveQuantization(3, granularity=granularity), 2),
+            (AdaptiveQuantization(3, True, granularity=granularity), 2),
+            (AdaptiveQuantization(3, True, 0.3, granularity), 2),
         ]
     ],
     (PenaltyL0Pruning(4e-6), 3),
