@@ -58,6 +58,13 @@ class Verdict:
         ended = self.termination in ("max_iter", "callback")
         return bool(self._steps) and ended and self._steps[-1]["gap"] > OPEN
 
+    @property
+    def _as_good(self) -> bool:
+        """Whether what is kept, Δ(Θ), has lost nothing of a model that was trained."""
+        reference = self.state.reference_loss
+        trained = not no_better(reference, self.constant_loss)
+        return trained and self.state.kept_entry["loss"] <= reference
+
     def _hardly_smaller(self) -> str:
         ratio = self.state.kept_entry["compression_ratio"]
         if ratio >= SMALLER:
@@ -71,7 +78,7 @@ class Verdict:
         return f"It is hardly smaller: the compression ratio is {ratio:.2f}. {advice}"
 
     def _open_gap(self) -> str:
-        if not self._is_open:
+        if not self._is_open or self._as_good:
             return ""
         last = self._steps[-1]
         found = (

@@ -94,6 +94,29 @@ def test_an_open_gap_is_told_with_the_way_to_close_it():
     assert "gap" not in said(stronger, X, y)
 
 
+def separable(n=200):
+    X = np.random.default_rng(0).standard_normal((n, 5)).astype("float32")
+    return X, (X[:, 0] > X[:, 1]).astype(int) + (X[:, 2] > 0)
+
+
+@pytest.mark.parametrize(
+    "scheme", [AdaptiveQuantization(k=2), ConstraintL0Pruning(kappa=0.5)]
+)
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_gap_does_no_harm_where_the_result_is_as_good_as_before(scheme, trained):
+    """As good as a model that was trained: one that was not is no yardstick."""
+    X, y = separable()
+    net = classifier(max_epochs=2, lr=0.1 if trained else 1e-9)
+    net.fit(X, y).set_params(lr=0.1)
+    lc = compressor(FrozenEstimator(net), scheme, mu_init=1e-4, max_iter=20)
+    lc.set_params(mu_factor=1.0)
+    message = said(lc, X, y)
+    assert lc.history_[-1]["gap"] > 0.2
+    assert lc.history_[lc.best_step_]["loss"] < lc.reference_loss_
+    assert ("The gap is still open" in message) != trained
+    assert bool(message) != trained
+
+
 def test_an_empty_theta_is_told_with_the_way_to_fill_it():
     X, y = load_breast_cancer(return_X_y=True)
     X = StandardScaler().fit_transform(X)
