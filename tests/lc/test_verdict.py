@@ -86,12 +86,31 @@ def test_an_open_gap_is_told_with_the_way_to_close_it():
     assert gap > 0.2
     assert (
         f"The gap is still open after 40 steps (||w - Δ(Θ)|| / ||w|| = {gap:.2g}): the "
-        "pull ended too weak (mu = 0.001). Give more steps (max_iter), a larger "
-        "mu_factor or mu_init, or more training in each (epochs)." in message
+        "steps trained too little, or the pull ended too weak (mu = 0.001). Train "
+        "longer in each (epochs) or with a larger learning rate, do more of them "
+        "(max_iter), or give a larger mu_factor or mu_init." in message
     )
     assert "smaller mu_init" not in message
     stronger = LCCompressor(LinearRegression(), BinaryQuantization(), mu_factor=1.5)
     assert "gap" not in said(stronger, X, y)
+
+
+def test_more_training_closes_the_gap_of_a_net_and_a_stronger_pull_may_not():
+    X, y = separable()
+    net = classifier(optimizer=torch.optim.Adam, lr=0.05, max_epochs=20).fit(X, y)
+    net.set_params(lr=0.002)
+
+    def gap(**options):
+        lc = LCCompressor(FrozenEstimator(net), AdaptiveQuantization(k=2))
+        lc.set_params(**{"max_iter": 15, "random_state": 0, **options})
+        message = said(lc, X, y)
+        found = lc.history_[-1]["gap"]
+        assert ("or with a larger learning rate" in message) == (found > 0.2)
+        return found
+
+    assert gap(l_step=NetLStep(epochs=1)) > 0.2
+    assert gap(l_step=NetLStep(epochs=1), mu_factor=3.0) > 0.2
+    assert gap(l_step=NetLStep(epochs=3, lr=0.02)) < 0.2
 
 
 def separable(n=200):
