@@ -58,6 +58,13 @@ class Verdict:
         ended = self.termination in ("max_iter", "callback")
         return bool(self._steps) and ended and self._steps[-1]["gap"] > OPEN
 
+    @property
+    def _as_good(self) -> bool:
+        """Whether what is kept, Δ(Θ), has lost nothing of a model that was trained."""
+        reference = self.state.reference_loss
+        trained = not no_better(reference, self.constant_loss)
+        return trained and self.state.kept_entry["loss"] <= reference
+
     def _hardly_smaller(self) -> str:
         ratio = self.state.kept_entry["compression_ratio"]
         if ratio >= SMALLER:
@@ -71,23 +78,24 @@ class Verdict:
         return f"It is hardly smaller: the compression ratio is {ratio:.2f}. {advice}"
 
     def _open_gap(self) -> str:
-        if not self._is_open:
+        if not self._is_open or self._as_good:
             return ""
         last = self._steps[-1]
         found = (
             f"The gap is still open after {last['step']} steps "
-            f"(||w - Δ(Θ)|| / ||w|| = {last['gap']:.2g}): the pull ended too weak "
-            f"(mu = {last['mu']:.2g})"
+            f"(||w - Δ(Θ)|| / ||w|| = {last['gap']:.2g})"
         )
+        weak = f"the pull ended too weak (mu = {last['mu']:.2g})"
         if self.has_cost and is_empty(self.state.iterate.theta):
             return (
-                f"{found} for any weight to be worth its price, and Θ is empty. Give a "
-                "larger mu_factor or mu_init, more steps (max_iter), or a lower price "
-                "(alpha)."
+                f"{found}: {weak} for any weight to be worth its price, and Θ is "
+                "empty. Give a larger mu_factor or mu_init, more steps (max_iter), or "
+                "a lower price (alpha)."
             )
         return (
-            f"{found}. Give more steps (max_iter), a larger mu_factor or mu_init, or "
-            "more training in each (epochs)."
+            f"{found}: the steps trained too little, or {weak}. Train longer in each "
+            "(epochs) or with a larger learning rate, do more of them (max_iter), or "
+            "give a larger mu_factor or mu_init."
         )
 
     def _constant(self) -> str:
@@ -137,7 +145,7 @@ class Verdict:
             return ""
         if no_better(ended["loss"], self.constant_loss):
             how = "in a model that predicts no better than a constant"
-        elif self._steps and _worse(ended, state.kept_entry):
+        elif self._steps and _worse(ended, state.kept_entry) and not self._as_good:
             how = "worse than it began"
         else:
             return ""

@@ -185,6 +185,18 @@ def test_a_trained_net_keeps_its_own_classes():
     assert lc.score(X[some], y[some]) > 0.8
 
 
+@pytest.mark.parametrize("texts", [str, object])
+def test_a_score_of_texts_for_numbers_is_an_error(iris, texts):
+    X, y = iris
+    numbers = np.unique(y, return_inverse=True)[1]
+    names = numbers.astype(str).astype(texts)
+    for fitted, asked in (numbers, names), (names, numbers):
+        lc = clone(classifier).fit(X, fitted)
+        assert lc.score(X, fitted) > 0.0
+        with pytest.raises(ValueError, match="Mix of label input types"):
+            lc.score(X, asked)
+
+
 def test_one_class_is_an_error(iris):
     X, _ = iris
     with pytest.raises(ValueError, match="two classes or more, but y has one class"):

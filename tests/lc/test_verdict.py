@@ -86,12 +86,54 @@ def test_an_open_gap_is_told_with_the_way_to_close_it():
     assert gap > 0.2
     assert (
         f"The gap is still open after 40 steps (||w - Δ(Θ)|| / ||w|| = {gap:.2g}): the "
-        "pull ended too weak (mu = 0.001). Give more steps (max_iter), a larger "
-        "mu_factor or mu_init, or more training in each (epochs)." in message
+        "steps trained too little, or the pull ended too weak (mu = 0.001). Train "
+        "longer in each (epochs) or with a larger learning rate, do more of them "
+        "(max_iter), or give a larger mu_factor or mu_init." in message
     )
     assert "smaller mu_init" not in message
     stronger = LCCompressor(LinearRegression(), BinaryQuantization(), mu_factor=1.5)
     assert "gap" not in said(stronger, X, y)
+
+
+def test_more_training_closes_the_gap_of_a_net_and_a_stronger_pull_may_not():
+    X, y = separable()
+    net = classifier(optimizer=torch.optim.Adam, lr=0.05, max_epochs=20).fit(X, y)
+    net.set_params(lr=0.002)
+
+    def gap(**options):
+        lc = LCCompressor(FrozenEstimator(net), AdaptiveQuantization(k=2))
+        lc.set_params(**{"max_iter": 15, "random_state": 0, **options})
+        message = said(lc, X, y)
+        found = lc.history_[-1]["gap"]
+        assert ("or with a larger learning rate" in message) == (found > 0.2)
+        return found
+
+    assert gap(l_step=NetLStep(epochs=1)) > 0.2
+    assert gap(l_step=NetLStep(epochs=1), mu_factor=3.0) > 0.2
+    assert gap(l_step=NetLStep(epochs=3, lr=0.02)) < 0.2
+
+
+def separable(n=200):
+    X = np.random.default_rng(0).standard_normal((n, 5)).astype("float32")
+    return X, (X[:, 0] > X[:, 1]).astype(int) + (X[:, 2] > 0)
+
+
+@pytest.mark.parametrize(
+    "scheme", [AdaptiveQuantization(k=2), ConstraintL0Pruning(kappa=0.5)]
+)
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_gap_does_no_harm_where_the_result_is_as_good_as_before(scheme, trained):
+    """As good as a model that was trained: one that was not is no yardstick."""
+    X, y = separable()
+    net = classifier(max_epochs=2, lr=0.1 if trained else 1e-9)
+    net.fit(X, y).set_params(lr=0.1)
+    lc = compressor(FrozenEstimator(net), scheme, mu_init=1e-4, max_iter=20)
+    lc.set_params(mu_factor=1.0)
+    message = said(lc, X, y)
+    assert lc.history_[-1]["gap"] > 0.2
+    assert lc.history_[lc.best_step_]["loss"] < lc.reference_loss_
+    assert ("The gap is still open" in message) != trained
+    assert bool(message) != trained
 
 
 def test_an_empty_theta_is_told_with_the_way_to_fill_it():

@@ -1,5 +1,7 @@
 """L steps that are functions of the user."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from nets import classifier, compressor, data, module
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback
 from torch import nn
 
 from sklc import LCCompressor
@@ -148,6 +151,42 @@ def test_what_cannot_be_called_is_refused(function):
         match=r"FunctionLStep needs a function\(module, pull, step, X, y\), got ",
     ):
         fitted(FunctionLStep(function))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda module, pull, step: None,
+        lambda module, pull, step, X, y, epochs: None,
+        lambda module, pull, step, X, *, y: None,
+    ],
+)
+def test_a_function_of_other_arguments_is_refused_before_any_training(function):
+    class Trains(Callback):
+        def on_train_begin(self, net, **kwargs):
+            raise AssertionError
+
+    net = classifier(callbacks=[Trains()])
+    with pytest.raises(TypeError, match=r"needs a function\(module, pull, step, X, y"):
+        compressor(net, l_step=function).fit(*data())
+
+
+@pytest.mark.parametrize("form", ["options", "object", "partial"])
+def test_a_function_may_have_options_of_its_own(form):
+    train = loop("loss")
+
+    def optional(module, pull, step, X, y, epochs=1, **more):
+        train(module, pull, step, X, y)
+
+    class Trainer:
+        def __call__(self, *args):
+            train(*args)
+
+    def last(epochs, module, pull, step, X, y):
+        train(module, pull, step, X, y)
+
+    forms = {"options": optional, "object": Trainer(), "partial": partial(last, 1)}
+    assert fitted(forms[form]).n_iter_ > 0
 
 
 def test_an_l_step_of_a_function_is_a_configuration():

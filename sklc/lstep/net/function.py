@@ -1,5 +1,6 @@
 """An L step of your own: a function that trains a module."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -55,7 +56,7 @@ class FunctionLStep(LStep):
         self, estimator: Any, X: Any, y: Any, *, n_steps: int, **fit_params: Any
     ) -> "FunctionLearner":
         """Return a learner of a copy of the net (see :meth:`LStep.start`)."""
-        if not callable(self.function):
+        if not (callable(self.function) and _takes_five(self.function)):
             msg = (
                 "FunctionLStep needs a function(module, pull, step, X, y), got "
                 f"{self.function!r}."
@@ -74,6 +75,17 @@ class FunctionLStep(LStep):
     def prototype(self, estimator: Any) -> Any:
         """Return the net that an estimator becomes."""
         return NetLStep().prototype(estimator)
+
+
+def _takes_five(function: Function) -> bool:
+    """Whether a function can be called with five arguments, as far as is known."""
+    try:
+        inspect.signature(function).bind(*range(5))
+    except ValueError:  # it has no signature that Python can read
+        return True
+    except TypeError:
+        return False
+    return True
 
 
 class FunctionLearner(NetLearner):

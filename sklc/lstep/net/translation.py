@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import column_or_1d, validate_data
 from skorch.helper import SliceDataset
 from torch import Tensor
@@ -151,7 +152,9 @@ class NetTranslation(Translation):
         several = np.ndim(y) > 1 and np.shape(y)[1:] != (1,)
         if self.labels is None or y is None or several:
             return y
-        return self.labels.numbers(np.asarray(y))
+        y = np.asarray(y)
+        unique_labels(self.labels.classes, y)  # texts and numbers are never equal
+        return self.labels.numbers(y)
 
     def predictions(self, predicted: Any) -> Any:
         if self.labels is not None:
