@@ -43,6 +43,10 @@ def mutated_copy(to: Path, folders: list[str]) -> dict[str, str]:
         )
     shutil.copy(ROOT / "pyproject.toml", to)
     shutil.copy(ROOT / "README.md", to)
+    # mutmut's wrappers are no lines of a user's that a warning should point to
+    exceptions = to / "sklc" / "exceptions.py"
+    text = exceptions.read_text("utf-8")
+    exceptions.write_text(text.replace('"sklearn")', '"sklearn", "mutmut")'), "utf-8")
     found: dict[str, str] = {}
     for folder in folders:
         for path in sorted((to / "sklc" / folder).glob("[!_]*.py")):
@@ -188,6 +192,8 @@ def main() -> None:
         for number in range(len(sample)):
             folder, mutant, outcome, seconds = results.get()
             outcomes[mutant] = outcome
+            if outcome == "survived" or number % 20 == 19:
+                print(f"{number + 1} done", flush=True)
             if outcome == "survived":
                 print(f"{number + 1}: {mutant} survived\n{mutants[mutant]}", flush=True)
         for worker in workers:

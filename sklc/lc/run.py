@@ -219,6 +219,7 @@ class Run:
             self.scheme.has_cost,
             self.constant_loss,
             self.diverged,
+            self.learner.exact,
         )
         if message := str(verdict):
             warn(message, UselessResultWarning)

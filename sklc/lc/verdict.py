@@ -28,6 +28,8 @@ class Verdict:
         The loss of the best constant prediction; infinite if that is not known.
     diverged : str
         What fine-tuning said if it diverged; empty if it did not.
+    exact : bool
+        Whether L steps are solved: then no learning rate or longer training helps.
     """
 
     state: State
@@ -35,6 +37,7 @@ class Verdict:
     has_cost: bool
     constant_loss: float = math.inf
     diverged: str = ""
+    exact: bool = False
 
     def __str__(self) -> str:
         """Return all that is to be said, in one message; nothing if all is well."""
@@ -56,7 +59,13 @@ class Verdict:
     @property
     def _is_open(self) -> bool:
         ended = self.termination in ("max_iter", "callback")
-        return bool(self._steps) and ended and self._steps[-1]["gap"] > OPEN
+        still = bool(self._steps) and ended and self._steps[-1]["gap"] > OPEN
+        return still and not self._is_zero
+
+    @property
+    def _is_zero(self) -> bool:
+        """Whether a constraint leaves nothing but zero: relatively, no gap closes."""
+        return not self.has_cost and is_empty(self.state.iterate.theta)
 
     @property
     def _as_good(self) -> bool:
@@ -92,10 +101,18 @@ class Verdict:
                 "empty. Give a larger mu_factor or mu_init, more steps (max_iter), or "
                 "a lower price (alpha)."
             )
+        stronger = "a larger mu_factor or mu_init"
+        if self.exact:
+            return f"{found}. Give more steps (max_iter), or {stronger}."
         return (
+<<<<<<< HEAD
             f"{found}: the steps trained too little, or {weak}. Train longer in each "
             "(epochs) or with a larger learning rate, do more of them (max_iter), or "
             "give a larger mu_factor or mu_init."
+=======
+            f"{found}. Give more steps (max_iter), {stronger}, or more training in "
+            "each (epochs)."
+>>>>>>> brk2
         )
 
     def _constant(self) -> str:
@@ -108,11 +125,14 @@ class Verdict:
         )
         reference = self.state.reference_loss
         if no_better(reference, self.constant_loss):
-            return (
-                f"{found} Nor did the model before ({reference:.4g}): train that "
-                "longer, or check its learning rate and data."
+            advice = (
+                "check its penalty and data."
+                if self.exact
+                else "train that longer, or check its learning rate and data."
             )
-        return f"{found} Choose a weaker compression, or train longer."
+            return f"{found} Nor did the model before ({reference:.4g}): {advice}"
+        longer = "" if self.exact else ", or train longer"
+        return f"{found} Choose a weaker compression{longer}."
 
     def _no_better_than_direct(self) -> str:
         state, history = self.state, self.state.history
@@ -121,19 +141,27 @@ class Verdict:
         )
         if len(history) == 1 or direct <= state.reference_loss or kept < direct:
             return ""
+        if self._is_zero:
+            return ""
+        what, rate = "The LC steps", " the learning rate."
         if not self._steps:
             what, advice = "Fine-tuning", "Train longer (finetune_epochs), or check"
         elif self._is_open:
-            what, advice = "The LC steps", "Close the gap first, and check"
+            advice = "Close the gap first, and check"
         else:
-            what = "The LC steps"
             advice = (
                 "Train longer in each (epochs), begin with a smaller mu_init, or check"
             )
+        if self.exact:
+            rate = ""
+            advice = (
+                "Close the gap first."
+                if self._is_open
+                else "Begin with a smaller mu_init, and give more steps (max_iter)."
+            )
         return (
             f"{what} did not improve on direct compression: loss + cost is {kept:.4g} "
-            f"at the step kept and {direct:.4g} without any. {advice} the learning "
-            "rate."
+            f"at the step kept and {direct:.4g} without any. {advice}{rate}"
         )
 
     def _finetuning(self) -> str:
@@ -141,6 +169,8 @@ class Verdict:
             return f"{self.diverged} The result is that before fine-tuning."
         state = self.state
         ended = state.entry
+        if self.exact:  # it is the best that it can be
+            return ""
         if not math.isinf(ended["mu"]) or state.kept.step == ended["step"]:
             return ""
         if no_better(ended["loss"], self.constant_loss):
@@ -149,9 +179,11 @@ class Verdict:
             how = "worse than it began"
         else:
             return ""
+        kept = state.kept_entry
+        what = "loss + cost" if ended["cost"] or kept["cost"] else "loss"
         return (
-            f"Fine-tuning ended {how} (loss {ended['loss']:.4g}, and "
-            f"{state.kept_entry['loss']:.4g} before), which is not kept. Lower the "
+            f"Fine-tuning ended {how} ({what} {ended['loss'] + ended['cost']:.4g}, and "
+            f"{kept['loss'] + kept['cost']:.4g} before), which is not kept. Lower the "
             "learning rate, or train longer (finetune_epochs)."
         )
 

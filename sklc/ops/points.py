@@ -45,11 +45,12 @@ class Points:
         for start in range(0, whole, step):
             part = x[:, start : min(start + step, whole)] - self.shift
             first = start // block
-            for total in self._sums:
+            for power, total in enumerate(self._sums):
+                if power:
+                    part *= part
                 sums = part.reshape(g, -1, block).sum(axis=2).cumsum(axis=1)
                 sums += total[:, first, None]
                 total[:, first + 1 : first + 1 + sums.shape[1]] = sums
-                part *= part
 
     def values(self, at: Ints) -> Floats:
         """Return the points behind positions (g, m), the last one at the end."""

@@ -163,7 +163,7 @@ def coarse_grid(points: Points, m: int, n_zeros: int = 0) -> Ints:
     They lie where many centres would: with the cube root of the density of the points,
     so that cells level what a cut within can save. Of rows with fewer values they are
     all positions between values. With `n_zeros` each position is there a second time,
-    so many points further.
+    so many points further: between values lies one of both, wherever a tie is cut.
 
     Parameters
     ----------
@@ -201,9 +201,12 @@ def coarse_grid(points: Points, m: int, n_zeros: int = 0) -> Ints:
         grid = np.sort(np.append(grid, np.tile(ends, (g, 1)), 1), axis=1)
         new = points.x[:, 1:] != points.x[:, :-1]
         for row in np.flatnonzero(np.count_nonzero(new, axis=1) <= m - 2):
-            grid[row] = most
-            between = np.flatnonzero(new[row, :most]) + 1
-            grid[row, 0], grid[row, 1 : len(between) + 1] = 0, between
+            between = np.flatnonzero(new[row]) + 1
+            behind = between[between > n_zeros] - n_zeros
+            starts = np.union1d(between[between < most], behind)
+            if len(starts) <= grid.shape[1] - 2:
+                grid[row] = most
+                grid[row, 0], grid[row, 1 : len(starts) + 1] = 0, starts
     if n_zeros:
         grid = np.sort(np.append(grid, grid + n_zeros, 1), axis=1)
     return grid

@@ -256,6 +256,23 @@ def test_it_is_never_worse_than_its_start(options, few, request):
             assert found.distortion[at] <= given * (1 + 1e-9) + rounding
 
 
+@pytest.mark.parametrize("max_nonzero", [20, 60, 100, 160])
+@pytest.mark.usefixtures("little")
+def test_few_values_are_clustered_optimally_beyond_the_limit(max_nonzero):
+    """As those of half precision; where a tie is cut, the other end is at none."""
+    rng = np.random.default_rng(3)
+    rows = np.stack([rng.integers(-9, 10, N), np.round(3 * rng.normal(size=N))])
+    rows = rows.astype(float)
+    found = kmeans(
+        torch.from_numpy(rows), 5, zero=True, max_nonzero=max_nonzero, certify=True
+    )
+    for at, row in enumerate(rows):
+        optimum = by_dynamic_program(row, 5, True, max_nonzero)
+        assert found.distortion[at] == pytest.approx(optimum, rel=1e-9)
+        if 2 * max_nonzero <= N:
+            assert found.excess[at] <= 1e-9 * optimum
+
+
 @pytest.mark.parametrize("k", [2, 4, 16])
 def test_weights_of_nets_are_near_optimal_beyond_the_limit(k, monkeypatch):
     monkeypatch.setattr(ops, "EXACT_LIMIT", 0)
@@ -348,7 +365,7 @@ def test_a_warm_start_is_not_lost_in_rounding(name, few, zero, request):
         assert found.distortion[0] == pytest.approx(error, rel=1e-8)
 
 
-@pytest.mark.parametrize("unit", [2.0**-320, 2.0**320])
+@pytest.mark.parametrize("unit", [2.0**-320, 2.0**280, 2.0**320])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_the_unit_of_the_numbers_does_not_matter(unit, options):
     rows, starts = ROWS[:2], torch.tensor([[-1.0, 0.5], [-2.0, 3.0]]).double()
