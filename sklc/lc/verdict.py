@@ -105,14 +105,9 @@ class Verdict:
         if self.exact:
             return f"{found}. Give more steps (max_iter), or {stronger}."
         return (
-<<<<<<< HEAD
             f"{found}: the steps trained too little, or {weak}. Train longer in each "
             "(epochs) or with a larger learning rate, do more of them (max_iter), or "
             "give a larger mu_factor or mu_init."
-=======
-            f"{found}. Give more steps (max_iter), {stronger}, or more training in "
-            "each (epochs)."
->>>>>>> brk2
         )
 
     def _constant(self) -> str:

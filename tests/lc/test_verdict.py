@@ -86,15 +86,8 @@ def test_an_open_gap_is_told_with_the_way_to_close_it():
     gap = lc.history_[-1]["gap"]
     assert gap > 0.2
     assert (
-        f"The gap is still open after 40 steps (||w - Δ(Θ)|| / ||w|| = {gap:.2g}): the "
-<<<<<<< HEAD
-        "steps trained too little, or the pull ended too weak (mu = 0.001). Train "
-        "longer in each (epochs) or with a larger learning rate, do more of them "
-        "(max_iter), or give a larger mu_factor or mu_init." in message
-=======
-        "pull ended too weak (mu = 0.001). Give more steps (max_iter), or a "
-        "larger mu_factor or mu_init." in message
->>>>>>> brk2
+        f"The gap is still open after 40 steps (||w - Δ(Θ)|| / ||w|| = {gap:.2g}). "
+        "Give more steps (max_iter), or a larger mu_factor or mu_init." in message
     )
     assert "smaller mu_init" not in message
     stronger = LCCompressor(LinearRegression(), BinaryQuantization(), mu_factor=1.5)
