@@ -305,6 +305,31 @@ def test_fine_tuning_that_ends_worse_is_told():
     assert "which is not kept. Lower the learning rate, or train longer" in message
 
 
+class Shifts(Callback):
+    """Make a net somewhat worse in some epoch."""
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == 23:
+            with torch.no_grad():
+                net.module_[-1].bias += torch.tensor([0.5, 0.0, -0.5])
+
+
+@pytest.mark.parametrize("epochs", [2, 20])
+def test_fine_tuning_that_was_not_needed_is_not_spoken_of(epochs):
+    """It is where the result is worse than the model before."""
+    X, y = separable()
+    net = classifier(max_epochs=epochs, lr=0.1).fit(X, y)
+    net.set_params(callbacks=[Shifts()]).initialize_callbacks()
+    lc = compressor(FrozenEstimator(net), max_iter=23 - 1 - epochs, finetune_epochs=1)
+    message = said(lc, X, y)
+    tuned, kept = lc.history_[-1], lc.history_[lc.best_step_]
+    assert math.isinf(tuned["mu"])
+    assert kept["loss"] < tuned["loss"]
+    good = kept["loss"] <= lc.reference_loss_
+    assert good == (epochs == 2)
+    assert ("Fine-tuning ended worse than it began" in message) != good
+
+
 def test_a_constant_that_is_not_known_accuses_nobody(monkeypatch):
     monkeypatch.setattr(NetLearner, "constant_loss", lambda self: math.inf)
     lc = compressor(classifier(), max_iter=0)
