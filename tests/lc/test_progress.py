@@ -17,7 +17,8 @@ def test_one_is_a_bar(verbose, capsys):
     out, err = capsys.readouterr()
     assert "3/3" in err
     last = lc.history_[-1]
-    assert f"mu {last['mu']:.2e}, gap {last['gap']:.2e}, loss {last['loss']:.4g}" in err
+    # older bars cut what does not fit into the line
+    assert f"mu {last['mu']:.2e}, gap {last['gap']:.2e}, loss" in err
     assert out == ""
 
 
