@@ -12,7 +12,8 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler, scale
 from sklc import LCCompressor
 from sklc.schemes import ConstraintL0Pruning, PenaltyL0Pruning, PenaltyL1Pruning
 
-SINCE_1_8 = Version(sklearn.__version__) >= Version(
+#: Whether the l1 norm has another name.
+SINCE_1_8 = Version(sklearn.__version__) >= Version("1.8")
     "1.8"
 )  # another name of the l1 norm
 
