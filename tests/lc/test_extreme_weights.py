@@ -14,8 +14,6 @@ from sklc.schemes import ConstraintL0Pruning, PenaltyL0Pruning, PenaltyL1Pruning
 
 #: Whether the l1 norm has another name.
 SINCE_1_8 = Version(sklearn.__version__) >= Version("1.8")
-    "1.8"
-)  # another name of the l1 norm
 
 
 def diabetes(kind):
