@@ -997,3 +997,30 @@ def test_descendants_are_children_and_their_children():
 
     assert descendants(Root) == [Child, Other, Grandchild]
     assert descendants(Grandchild) == []
+
+
+QUANTIZED = {
+    "a codebook": Quantized(torch.randn(1, 3), torch.randint(0, 3, (4, 5))),
+    "with a zero": Quantized(torch.randn(1, 2), torch.randint(0, 3, (4, 5)), True),
+    "of channels": Quantized(torch.randn(4, 3), torch.randint(0, 3, (4, 5, 2))),
+    "and a zero": Quantized(torch.randn(4, 2), torch.randint(0, 3, (4, 5)), True),
+    "a scale": Scaled(
+        torch.randint(0, 3, (4, 5)), torch.rand(1), (-1.0, 0.0, 2.0), "float32"
+    ),
+    "scales": Scaled(
+        torch.randint(0, 2, (4, 5)), torch.rand(4), (-1.0, 1.0), "float32"
+    ),
+}
+
+
+@pytest.mark.parametrize("code", QUANTIZED.values(), ids=QUANTIZED)
+def test_multiplicities_are_squared_norms_of_derivatives(code):
+    """Of the weight, with respect to each number that stands for many."""
+    ((tensor, number),) = code.multiplicities()
+
+    def dense(values):
+        return code.map(lambda x: values if x is tensor else x).dense()
+
+    slope = torch.autograd.functional.jacobian(dense, tensor)
+    squares = slope.square().sum(tuple(range(code.index.ndim)))
+    torch.testing.assert_close(number, squares)
