@@ -318,3 +318,11 @@ def test_fine_tuning_keeps_a_constraint_that_depends_on_the_layers():
     assert lc.best_step_ == lc.n_iter_ + 1
     for dense in decompress(lc.theta_).values():
         assert 0 < dense.abs().sum() <= 3 + 1e-6
+
+
+def test_a_list_of_pulls_is_the_schedule_and_stays_at_its_last():
+    X, y = np.random.default_rng(0).standard_normal((30, 4)), np.arange(30.0)
+    scheme, mus = ConstraintL0Pruning(kappa=2), [0.1, 0.2, 0.4]
+    lc = LCCompressor(LinearRegression(), scheme, mu_init=mus, max_iter=4, tol=0.0)
+    lc.fit(X, y)
+    assert [entry["mu"] for entry in lc.history_] == [0.1, 0.2, 0.4, 0.4, 0.4]
