@@ -230,7 +230,7 @@ def _searched(
         found, lower = lloyd(points, shape, found, _STEPS), np.zeros(len(x))
     if starts is not None:
         start = assigned(points, shape, starts)
-        found = found.better(lloyd(points, shape, start.better(start), _STEPS))
+        found = found.better(lloyd(points, shape, start, _STEPS))
     if effort and fine and 2 * shape.n_zeros >= points.n * (shape.n_zeros > 0):
         grid = coarse_grid(points, fine, shape.n_zeros)
         saving = savings(points, shape, grid, found.error)
