@@ -25,11 +25,11 @@ MODULES = {
 
 #: From the ground up; what is not named here (plots, data, tests) is on top.
 FLOORS = [
-    {"checks", "exceptions", "layers", "selection", "wrappers"},
+    {"checks", "exceptions", "layers", "selection", "signature", "wrappers"},
     {"ops"},
     {"codes"},
     {"costs"},
-    {"schemes", "lstep"},
+    {"schemes", "lstep", "deploy"},
     {"lc"},
     {"estimator"},
 ]

@@ -19,6 +19,7 @@ from sklc.estimator.callbacks import (
 )
 from sklc.estimator.coefficients import CoefficientsMixin
 from sklc.estimator.delegation import l_step_of
+from sklc.estimator.deployment import DeploymentMixin
 from sklc.estimator.identity import Identity
 from sklc.estimator.parameters import check_scheme, checked
 from sklc.estimator.portable import PortableMixin
@@ -38,6 +39,7 @@ class LCCompressor(
     PortableMixin,
     PredictionMixin,
     CoefficientsMixin,
+    DeploymentMixin,
     MetaEstimatorMixin,
     BaseEstimator,
 ):

@@ -57,6 +57,8 @@ def fitted(learner: Learner, state: State, termination: str) -> dict[str, Any]:
         "nbits_": sum(rows.values()),
         "compression_ratio_": state.kept_entry["compression_ratio"],
         "_translation": learner.translation,
+        "_layers": dict(learner.layers()),
+        "_signature": learner.signature(),
     }
     for name in ("n_features_in_", "feature_names_in_"):
         if hasattr(learner.estimator, name):

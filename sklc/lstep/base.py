@@ -13,6 +13,7 @@ from torch import Tensor
 from sklc.codes import Code
 from sklc.layers import LayerInfo
 from sklc.lstep.translation import Translation
+from sklc.signature import Signature
 from sklc.wrappers import unfrozen
 
 Projection = Callable[[dict[str, Code]], dict[str, Code]]
@@ -60,6 +61,10 @@ class Learner(ABC):
     def layers(self) -> dict[str, LayerInfo]:
         """Return what is known of the layers of the weights."""
         return {}
+
+    def signature(self) -> Signature:
+        """Return how the model is fed, and how predictions follow from its output."""
+        return Signature()
 
     @abstractmethod
     def learn(self, target: Mapping[str, Tensor], mu: float, step: int) -> None:

@@ -19,6 +19,7 @@ from sklc.codes import Code
 from sklc.layers import LayerInfo
 from sklc.lstep.base import Learner, LStep, Projection, default_l_step, register
 from sklc.lstep.translation import Translation
+from sklc.signature import Signature
 from sklc.wrappers import unfrozen
 
 
@@ -152,6 +153,9 @@ class PipelineLearner(Learner):
 
     def layers(self) -> dict[str, LayerInfo]:
         return self._learner.layers()
+
+    def signature(self) -> Signature:
+        return self._learner.signature()
 
     def learn(self, target: Mapping[str, Tensor], mu: float, step: int) -> None:
         self._learner.learn(target, mu, step)

@@ -16,6 +16,7 @@ from sklc.lstep.linear.arrays import Array
 from sklc.lstep.linear.models import LinearModel
 from sklc.lstep.linear.refit import refitted
 from sklc.lstep.linear.threads import Threads, limited
+from sklc.signature import Input, Signature
 
 _TIGHT = 1e-10  # of the gradient of the mean loss
 _SETTLED = 1e-6  # of it, for the intercept that goes with compressed weights
@@ -132,6 +133,10 @@ class LinearLearner(Learner):
 
     def layers(self) -> dict[str, LayerInfo]:
         return dict.fromkeys(self.weights(), LayerInfo())
+
+    def signature(self) -> Signature:
+        inputs = (Input("X", self._coef.shape[1:], "float64"),)
+        return Signature(inputs, classes=getattr(self._model, "classes_", None))
 
     def set_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Put weights in, and leave all others as they are."""

@@ -26,8 +26,11 @@ from sklc.lstep.net.modules import check_fit_params, check_trainable
 from sklc.lstep.net.plan import Plan
 from sklc.lstep.net.pull import Pull, automatic_pull, pulled
 from sklc.lstep.net.session import run_epochs, session
+from sklc.lstep.net.signature import signature
 from sklc.lstep.net.targets import check_targets
+from sklc.lstep.net.translation import NetTranslation
 from sklc.lstep.net.uses import layer_infos
+from sklc.signature import Signature
 
 
 class NetLearner(Learner):
@@ -51,6 +54,8 @@ class NetLearner(Learner):
         Whether statistics of batch normalisation are measured anew for weights that are
         put in.
     """
+
+    translation: NetTranslation
 
     def __init__(
         self,
@@ -130,6 +135,9 @@ class NetLearner(Learner):
             batch = self._measure.first()
             self._layers = layer_infos(self.estimator, self._module, batch)
         return self._layers
+
+    def signature(self) -> Signature:
+        return signature(self.estimator, self.translation, self._measure.first())
 
     def parts(self) -> list[Any]:
         return list(self._module.modules())

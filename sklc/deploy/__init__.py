@@ -1,0 +1,5 @@
+"""What the user takes away: modules, files, graphs, reports."""
+
+from sklc.deploy.model import CompressedModel
+
+__all__ = ["CompressedModel"]
