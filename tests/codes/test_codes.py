@@ -31,6 +31,7 @@ from sklc.codes import (
     unpack,
 )
 from sklc.codes.base import descendants, index_dtype
+from sklc.codes.theta import multiplicities
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
@@ -1024,3 +1025,13 @@ def test_multiplicities_are_squared_norms_of_derivatives(code):
     slope = torch.autograd.functional.jacobian(dense, tensor)
     squares = slope.square().sum(tuple(range(code.index.ndim)))
     torch.testing.assert_close(number, squares)
+
+
+def test_multiplicities_of_a_shared_codebook_are_those_of_all_its_weights():
+    whole = QUANTIZED["and a zero"]
+    (shared,) = Quantized(whole.codebook[:1], whole.index, True).split([whole.shape])
+    theta = {"a": shared, "b": shared, "c": QUANTIZED["scales"]}
+    found = {id(tensor): number for tensor, number in multiplicities(theta)}
+    ((tensor, number),) = shared.multiplicities()
+    assert len(found) == 2
+    torch.testing.assert_close(found[id(tensor)], 2 * number)

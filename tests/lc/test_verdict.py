@@ -18,6 +18,7 @@ from torch import nn
 
 from sklc import LCCompressor
 from sklc.exceptions import UselessResultWarning
+from sklc.lc import verdict
 from sklc.lstep import NetLearner, NetLStep
 from sklc.schemes import (
     AdaptiveQuantization,
@@ -375,3 +376,21 @@ def test_what_can_only_be_zero_has_no_gap_to_close(scheme):
     assert "It predicts no better than a constant" in message
     assert "gap" not in message
     assert "did not improve" not in message
+
+
+@pytest.mark.parametrize(
+    ("entry", "other", "expected"),
+    [
+        ((1.0, 1.0), (1.0, 2.0), False),
+        ((1.0, 2.0), (1.0, 1.0), True),
+        ((2.0, 0.0), (1.0, 1.0), False),
+        ((1.0, 1.0), (1.0, 1.0), False),
+        ((1.0, 1.0 + 1e-9), (1.0, 1.0), False),
+        ((math.nan, 0.0), (1.0, 1.0), True),
+    ],
+)
+def test_worse_is_more_loss_and_cost_together(entry, other, expected):
+    first, second = (
+        dict(zip(("loss", "cost"), each, strict=True)) for each in (entry, other)
+    )
+    assert verdict._worse(first, second) is expected

@@ -256,6 +256,32 @@ def test_it_is_never_worse_than_its_start(options, few, request):
             assert found.distortion[at] <= given * (1 + 1e-9) + rounding
 
 
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("few", [True, False])
+@pytest.mark.parametrize("warm", [True, False])
+def test_rows_do_not_feel_each_other(options, few, warm, request):
+    best = kmeans(ROWS, 6, **options)
+    if few:
+        request.getfixturevalue("little")
+    starts = best.centers * 1.05 if warm else None
+    found = kmeans(ROWS, 6, starts=starts, certify=True, **options)
+    for at in range(len(ROWS)):
+        own = None if starts is None else starts[at : at + 1]
+        alone = kmeans(ROWS[at : at + 1], 6, starts=own, certify=True, **options)
+        assert found.distortion[at] == pytest.approx(alone.distortion[0], rel=1e-9)
+        assert found.excess[at] == pytest.approx(alone.excess[0], rel=1e-6, abs=1e-9)
+        n = alone.centers.shape[1]
+        torch.testing.assert_close(found.centers[at, :n], alone.centers[0])
+
+
+def test_the_excess_is_close_where_weights_are_dense(monkeypatch):
+    """A cut in a cell moves the error by what lies between two near centres only."""
+    monkeypatch.setattr(ops, "EXACT_LIMIT", 0)
+    row = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 60_000)))
+    found = kmeans(row, 16, certify=True)
+    assert 0 < found.excess[0] <= 5e-5 * found.distortion[0]
+
+
 @pytest.mark.parametrize("max_nonzero", [20, 60, 100, 160])
 @pytest.mark.usefixtures("little")
 def test_few_values_are_clustered_optimally_beyond_the_limit(max_nonzero):

@@ -496,6 +496,12 @@ def test_constraints_hold_for_each_group(granularity):
             assert fewer.cost(theta) == float("inf")
 
 
+def test_a_weight_of_zeros_has_rank_0():
+    zero = {"w": Dense(torch.zeros(5, 7))}
+    assert LowRank(rank=0).cost(zero) == 0.0
+    assert LowRank(rank=0).cost({"w": Dense(torch.eye(5, 7))}) == float("inf")
+
+
 def test_low_rank_is_feasible_up_to_its_rank():
     outer = torch.ones(4, 1) @ torch.ones(1, 6)
     two = outer.clone()

@@ -70,6 +70,16 @@ def test_two_of_four_is_what_processors_take():
     assert (dense.reshape(16, 8, 4).count_nonzero(2) == 2).all()
 
 
+@pytest.mark.parametrize("shape", [(16, 32), (5, 3, 2, 2)])
+def test_blocks_number_places_as_layers_do(shape):
+    weights = draw({"w": shape})
+    (blocks,), (layer,) = (
+        ConstraintL0Pruning(kappa=2, granularity=g).compress(weights, mu=1.0).values()
+        for g in (Blocks(4), "layer")
+    )
+    assert blocks.index.dtype == layer.index.dtype
+
+
 def test_blocks_of_a_transposed_convolution_run_along_its_first_axis():
     weights = draw({"up.weight": (6, 3, 2, 2)}, torch.float64)
     layers = {"up.weight": LayerInfo("ConvTranspose2d", output_axis=1)}
