@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from sklc.codes import decompress
 from sklc.layers import LayerInfo
 from sklc.lc.loop import Iterate, Layout, direct_compression, learning_compression
+from sklc.lc.probe import Probe
 from sklc.lc.record import Record
 from sklc.lc.schedule import BALANCE, GROWTH, START, automatic_mu, growth_factor
 from sklc.lc.stationarity import dual_residual
@@ -436,3 +437,24 @@ def test_what_does_not_move_has_no_residual():
     learner = Quadratic(np.eye(4), np.array([1.0, 0.0, -2.0, 0.0]))
     *_, before, iterate = collect(learner, ConstraintL0Pruning(kappa=2), 3)
     assert dual_residual(iterate, before) == 0.0
+
+
+def test_where_the_first_pull_is_too_strong_already_it_is_what_is_known():
+    learner = Quadratic(torch.eye(3, dtype=torch.float64), [1.0, 2.0, 3.0])
+    learner.best = learner.best.double()
+    learner.w = {"w": learner.best.clone().view(1, -1)}
+    spot = Probe(learner, ConstraintL0Pruning(kappa=1), 1.0).settle(1e9, 0.5)
+    assert (spot.pull, spot.rise, spot.square) == (1e9, 0.0, 14.0)
+    assert learner.w["w"].tolist() == [[1.0, 2.0, 3.0]]
+
+
+def test_a_state_goes_to_a_device_with_all_that_the_loop_computes_with(device):
+    best = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    learner = Quadratic(torch.eye(3, dtype=torch.float64), best)
+    start = direct_compression(learner, ConstraintL0Pruning(kappa=1), 1.0)
+    record = Record(learner, ConstraintL0Pruning(kappa=1), keep="best")
+    state = record.first(start, 1.1, 0.0).on(device)
+    tensors = [state.iterate.weights, state.iterate.multipliers]
+    for theta in (state.iterate.theta, state.kept.theta):
+        tensors += [tensor for code in theta.values() for tensor in code.tensors()]
+    assert {str(tensor.device.type) for tensor in tensors} == {str(device)}

@@ -274,6 +274,17 @@ def test_rows_do_not_feel_each_other(options, few, warm, request):
         torch.testing.assert_close(found.centers[at, :n], alone.centers[0])
 
 
+@pytest.mark.parametrize("zero", [False, True])
+def test_centres_are_in_order_however_many_there_are(zero):
+    """Also where some clusters are empty, as of values that repeat."""
+    rng = np.random.default_rng(0)
+    rows = np.stack([rng.normal(size=500), rng.integers(-30, 30, 500)])
+    found = kmeans(torch.from_numpy(rows.astype(float)), 80, zero=zero)
+    assert (found.centers.diff() >= 0).all()
+    distance = np.abs(rows[1][:, None] - found.centers[1].numpy()).min(1)
+    assert (distance[rows[1] != 0] == 0).all()
+
+
 def test_the_excess_is_close_where_weights_are_dense(monkeypatch):
     """A cut in a cell moves the error by what lies between two near centres only."""
     monkeypatch.setattr(ops, "EXACT_LIMIT", 0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sklc.ops.backend import at_least_float32
-from sklc.ops.sorting import count_below, pick, sort
+from sklc.ops.sorting import above, count_below, pick, sort
 
 HALF = [torch.float16, torch.bfloat16]
 FULL = [torch.float32, torch.float64]
@@ -80,3 +80,11 @@ def test_count_below_counts_the_thresholds_below(n, many, dtype, device):
         expected += threshold < x
     assert torch.equal(found.long(), expected)
     assert found.dtype == (torch.uint8 if many <= 32 and x.is_cpu else torch.int32)
+
+
+@pytest.mark.parametrize("dtype", FULL)
+@pytest.mark.parametrize("threshold", [0.0, 1.0, 2.5, 1e308])
+def test_above_compares_magnitudes(dtype, threshold, device):
+    x = torch.tensor([1.0, -2.5, 0.0, -3.0, 1.5], dtype=dtype)
+    expected = [abs(value) > threshold for value in x.tolist()]
+    assert torch.as_tensor(above(x.to(device), threshold)).tolist() == expected
