@@ -1,0 +1,1 @@
+"""Compressed nets as modules of their own."""
