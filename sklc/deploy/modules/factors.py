@@ -1,5 +1,6 @@
 """Low-rank layers as two ordinary layers in sequence."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -7,8 +8,7 @@ from torch import Tensor, nn
 
 from sklc.codes import Factored
 
-#: Layers that two of their class can stand for, by exact class.
-FACTORABLE = (
+_KINDS = (
     nn.Linear,
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
@@ -38,28 +38,47 @@ class Pair(nn.Sequential):
     @property
     def weight(self) -> Tensor:
         """The product of the factors, computed when it is read."""
-        factors = [layer.weight.unflatten(0, (self.groups, -1)) for layer in self]
+        weights: list[Any] = [layer.weight for layer in self]
+        factors = [w.unflatten(0, (self.groups, -1)) for w in weights]
         left, right = factors if self.transposed else reversed(factors)
         return torch.einsum("gor...,gri...->goi...", left, right).flatten(0, 1)
 
     @property
     def bias(self) -> Tensor | None:
         """The bias, of the last layer."""
-        bias: Tensor | None = self[1].bias
+        last: Any = self[1]
+        bias: Tensor | None = last.bias
         return bias
 
-    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Any:
         """Return the output, in a chosen size if the convolutions are transposed."""
-        first, last = self[0], self[1]
-        if output_size is None:
-            output: Tensor = last(first(input))
-            return output
-        n_axes = len(last.kernel_size)
-        between = list(input.shape[-n_axes:])
-        if self.splits:
-            between[0] = output_size[-n_axes]
-        output = last(first(input, output_size=between), output_size=output_size)
-        return output
+        first: Any = self[0]
+        last: Any = self[1]
+        if output_size is not None:
+            n_axes = len(last.kernel_size)
+            between = list(input.shape[-n_axes:])
+            if self.splits:
+                between[0] = output_size[-n_axes]
+            return last(first(input, output_size=between), output_size=output_size)
+        return last(first(input))
+
+
+def of_some_rank(code: Factored) -> Factored:
+    """Return a code of rank 0 as one of rank 1 that is zero, others as they are.
+
+    Few runtimes take tensors without numbers.
+    """
+    if code.rank:
+        return code
+    left, right = code.left, code.right
+    zeros = left.new_zeros(len(left), 1), right.new_zeros(1, right.shape[1])
+    return replace(code, left=zeros[0], right=zeros[1])
+
+
+def can_be_factored(layer: nn.Module) -> bool:
+    """Whether calling a layer is all that it does: it has no hooks, and is no other."""
+    plain = type(layer) in _KINDS and "forward" not in vars(layer)
+    return plain and not (layer._forward_hooks or layer._forward_pre_hooks)
 
 
 def factorize(layer: nn.Module, code: Factored) -> None:
@@ -68,18 +87,15 @@ def factorize(layer: nn.Module, code: Factored) -> None:
     Parameters
     ----------
     layer : Module
-        Of a class in :data:`FACTORABLE`.
+        One that :func:`can_be_factored`.
     code : Factored
-        Its weight. Rank 0 becomes rank 1 with factors that are zero: few runtimes take
-        tensors without numbers.
+        Its weight, of at least rank 1.
     """
     weight: Any = layer.weight
     rows, columns, *kernel = code.shape
     splits = code.conv_scheme == "scheme_2" and bool(kernel)
-    rank, groups = max(code.rank, 1), getattr(layer, "groups", 1)
+    rank, groups = code.rank, getattr(layer, "groups", 1)
     left, right = (factor.detach().to(weight) for factor in (code.left, code.right))
-    if not code.rank:
-        left, right = left.new_zeros(len(left), 1), right.new_zeros(1, right.shape[1])
     along_first = [splits and axis == 0 for axis in range(len(kernel))]
     along_others = [not along for along in along_first]
     left = left.view(rows, -1, rank).transpose(1, 2).reshape(rows, rank, -1)

@@ -9,18 +9,17 @@ module), packed numbers as buffers.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from types import new_class
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from sklc.codes import Code
 from sklc.deploy.modules.streams import Reader, packed
 
-#: Parameters that several codes share, by the id of the tensor that they were made of.
-Shared = dict[int, nn.Parameter]
+#: What is stored of tensors, which several weights may share, by the id of the tensor.
+Shared = dict[int, tuple[Tensor, Reader]]
 
 
 @dataclass
@@ -70,36 +69,46 @@ def pack_weight(layer: nn.Module, weight: str, code: Code, shared: Shared) -> No
         The name of the parameter.
     code : Code
     shared : dict
-        Parameters that codes may share; those of this one are added.
+        What other weights have stored; what this one stores is added.
     """
     old = layer._parameters[weight]
     assert old is not None
     streams = {
         id(stream.tensor): (name, stream) for name, stream in code.streams().items()
     }
-    parts: list[tuple[str, Reader]] = []
-    own: dict[int, tuple[str, Reader]] = {}
+    parts: dict[int, tuple[str, Reader]] = {}
     for tensor in code.tensors():
-        if id(tensor) not in own:
-            # what has no stream is fixed, and so small that it is a setting
-            name, stream = streams.get(id(tensor), ("fixed", None))
+        key = id(tensor)
+        # what has no stream is fixed, and so small that it is a setting
+        field, stream = streams.get(key, ("fixed", None))
+        if key not in shared:
             stored, reader = packed(stream, tensor)
-            name = _free(layer, f"{weight}_{name.replace('.', '_')}")
-            _register(layer, name, stored.to(old.device), tensor, shared)
-            own[id(tensor)] = name, reader
-        parts.append(own[id(tensor)])
+            stored = stored.to(old.device, copy=True)
+            if stored.is_floating_point():
+                stored = nn.Parameter(stored, requires_grad=False)
+            shared[key] = stored, reader
+        if key not in parts:
+            stored, reader = shared[key]
+            name = _free(layer, f"{weight}_{field.replace('.', '_')}")
+            if isinstance(stored, nn.Parameter):
+                layer.register_parameter(name, stored)
+            else:
+                layer.register_buffer(name, stored)
+            parts[key] = name, reader
+    order = [parts[id(tensor)] for tensor in code.tensors()]
     like = _free(layer, f"{weight}_like")
     layer.register_buffer(like, old.new_empty(0), persistent=False)
-    packings = dict(getattr(layer, _PACKINGS, {}))
-    packings[weight] = Packing(code.map(lambda t: t.new_empty(0)), parts, like)
-    vars(layer)[_PACKINGS] = packings
+    empty = code.map(lambda tensor: tensor.new_empty(0))
+    every = packings(layer) | {weight: Packing(empty, order, like)}
+    vars(layer)[_PACKINGS] = every
     del layer._parameters[weight]
-    layer.__class__ = _derived(_plain(type(layer)), tuple(packings))
+    layer.__class__ = _derived(_plain(type(layer)), tuple(every))
 
 
 def packings(layer: nn.Module) -> dict[str, Packing]:
     """Return how the weights of a layer are decoded, by name."""
-    return vars(layer).get(_PACKINGS, {})
+    found: dict[str, Packing] = vars(layer).get(_PACKINGS, {})
+    return found
 
 
 def scale_weight(layer: nn.Module, weight: str, scale: Tensor) -> None:
@@ -112,17 +121,6 @@ def scale_weight(layer: nn.Module, weight: str, scale: Tensor) -> None:
 _PACKINGS = "weight_packings"
 
 
-def _register(
-    layer: nn.Module, name: str, stored: Tensor, tensor: Tensor, shared: Shared
-) -> None:
-    if not stored.is_floating_point():
-        layer.register_buffer(name, stored)
-        return
-    if id(tensor) not in shared:
-        shared[id(tensor)] = nn.Parameter(stored.clone(), requires_grad=False)
-    layer.register_parameter(name, shared[id(tensor)])
-
-
 def _free(layer: nn.Module, name: str) -> str:
     """Return a name that no attribute of a layer has."""
     while hasattr(layer, name):
@@ -133,14 +131,14 @@ def _free(layer: nn.Module, name: str) -> str:
 # ---- classes ----
 
 
-def _plain(kind: type[nn.Module]) -> type[nn.Module]:
+def _plain(kind: type[Any]) -> type[Any]:
     """Return the class that a class was derived from."""
-    found: type[nn.Module] = vars(kind).get("_derived_from", kind)
+    found: type[Any] = vars(kind).get("_derived_from", kind)
     return found
 
 
-@lru_cache(maxsize=None)
-def _derived(kind: type[nn.Module], weights: tuple[str, ...]) -> type[nn.Module]:
+@cache
+def _derived(kind: type[Any], weights: tuple[str, ...]) -> type[Any]:
     """Return a class of layers with weights that are decoded."""
 
     def body(names: dict[str, Any]) -> None:
@@ -158,7 +156,7 @@ def _derived(kind: type[nn.Module], weights: tuple[str, ...]) -> type[nn.Module]
 
 def _decoder(weight: str) -> Callable[[nn.Module], Tensor]:
     def decoded(layer: nn.Module) -> Tensor:
-        return layer.weight_packings[weight].weight(layer)  # type: ignore[union-attr,operator,index,no-any-return]
+        return packings(layer)[weight].weight(layer)
 
     return decoded
 
@@ -170,11 +168,11 @@ def _flat_weights(layer: nn.RNNBase) -> list[Tensor | None]:
 
 def _reduce(layer: nn.Module, protocol: Any) -> tuple[Any, ...]:
     """Pickle and copy a layer by the class that its own was derived from."""
-    _, _, *state = object.__reduce_ex__(layer, protocol)
-    return _blank, (_plain(type(layer)), tuple(packings(layer))), *state
+    reduced: Any = object.__reduce_ex__(layer, protocol)
+    return _blank, (_plain(type(layer)), tuple(packings(layer))), *reduced[2:]
 
 
-def _blank(kind: type[nn.Module], weights: tuple[str, ...]) -> nn.Module:
+def _blank(kind: type[Any], weights: tuple[str, ...]) -> nn.Module:
     """Return an uninitialized layer of a derived class."""
     derived = _derived(kind, weights)
     layer: nn.Module = derived.__new__(derived)

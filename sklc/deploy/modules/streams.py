@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from sklc.codes.streams import Floats, Header, Indices, Positions, Stream
+from sklc.codes.streams import Header, Indices, Positions, Stream
 from sklc.ops import bits, supports
 
 
