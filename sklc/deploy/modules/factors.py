@@ -95,7 +95,9 @@ def factorize(layer: nn.Module, code: Factored) -> None:
     rows, columns, *kernel = code.shape
     splits = code.conv_scheme == "scheme_2" and bool(kernel)
     rank, groups = code.rank, getattr(layer, "groups", 1)
-    left, right = (factor.detach().to(weight) for factor in (code.left, code.right))
+    left, right = (
+        factor.detach().to(weight, copy=True) for factor in (code.left, code.right)
+    )
     along_first = [splits and axis == 0 for axis in range(len(kernel))]
     along_others = [not along for along in along_first]
     left = left.view(rows, -1, rank).transpose(1, 2).reshape(rows, rank, -1)

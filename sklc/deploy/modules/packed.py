@@ -102,7 +102,7 @@ def pack_weight(layer: nn.Module, weight: str, code: Code, shared: Shared) -> No
     every = packings(layer) | {weight: Packing(empty, order, like)}
     vars(layer)[_PACKINGS] = every
     del layer._parameters[weight]
-    layer.__class__ = _derived(_plain(type(layer)), tuple(every))
+    layer.__class__ = _derived(type(layer), tuple(every))
 
 
 def packings(layer: nn.Module) -> dict[str, Packing]:
@@ -131,27 +131,40 @@ def _free(layer: nn.Module, name: str) -> str:
 # ---- classes ----
 
 
-def _plain(kind: type[Any]) -> type[Any]:
-    """Return the class that a class was derived from."""
-    found: type[Any] = vars(kind).get("_derived_from", kind)
-    return found
+class Packed:
+    """A layer with weights that are decoded when they are used.
+
+    It comes first among the bases of a class that is derived from that of the layer.
+    """
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Keep the class from registries of the user's."""
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Pickle and copy by the class of the layer: its own has no place."""
+        reduced: Any = object.__reduce_ex__(self, protocol)
+        kind = type(self).__bases__[1]
+        return _blank, (kind, tuple(vars(self)[_PACKINGS])), *reduced[2:]
+
+
+def _derived(kind: Any, weights: tuple[str, ...]) -> Any:
+    """Return the class of layers of a class with some weights that are decoded."""
+    return _made(kind.__bases__[1] if issubclass(kind, Packed) else kind, weights)
 
 
 @cache
-def _derived(kind: type[Any], weights: tuple[str, ...]) -> type[Any]:
-    """Return a class of layers with weights that are decoded."""
-
+def _made(kind: Any, weights: tuple[str, ...]) -> Any:
     def body(names: dict[str, Any]) -> None:
         names["__module__"] = kind.__module__
         names["__doc__"] = f"{kind.__name__} with weights that are decoded when used."
-        names["__reduce_ex__"] = _reduce
-        names["_derived_from"] = kind
         for weight in weights:
             names[weight] = property(_decoder(weight))
         if issubclass(kind, nn.RNNBase):
             names["_flat_weights"] = property(_flat_weights, lambda layer, value: None)
 
-    return new_class(f"Packed{kind.__name__}", (kind,), exec_body=body)
+    return new_class(f"Packed{kind.__name__}", (Packed, kind), exec_body=body)
 
 
 def _decoder(weight: str) -> Callable[[nn.Module], Tensor]:
@@ -166,14 +179,7 @@ def _flat_weights(layer: nn.RNNBase) -> list[Tensor | None]:
     return [getattr(layer, name, None) for name in layer._flat_weights_names]
 
 
-def _reduce(layer: nn.Module, protocol: Any) -> tuple[Any, ...]:
-    """Pickle and copy a layer by the class that its own was derived from."""
-    reduced: Any = object.__reduce_ex__(layer, protocol)
-    return _blank, (_plain(type(layer)), tuple(packings(layer))), *reduced[2:]
-
-
-def _blank(kind: type[Any], weights: tuple[str, ...]) -> nn.Module:
+def _blank(kind: Any, weights: tuple[str, ...]) -> nn.Module:
     """Return an uninitialized layer of a derived class."""
-    derived = _derived(kind, weights)
-    layer: nn.Module = derived.__new__(derived)
+    layer: nn.Module = object.__new__(_derived(kind, weights))
     return layer
