@@ -137,8 +137,6 @@ class Packed:
     It comes first among the bases of a class that is derived from that of the layer.
     """
 
-    __slots__ = ()
-
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Keep the class from registries of the user's."""
 
