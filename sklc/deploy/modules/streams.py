@@ -127,10 +127,6 @@ class FewNumbers(NamedTuple):
 def unpacked(stored: Tensor, width: int, n: int) -> Tensor:
     """Return the `n` numbers that :func:`sklc.ops.bits.pack` packed.
 
-    Eight numbers take `width` bytes, and lie alike in each such group: of all that are
-    at one place of their groups, the bytes that they reach into are joined, and their
-    bits moved to the end.
-
     Parameters
     ----------
     stored : uint8 Tensor of shape (ceil(n * width / 8),), or longer
@@ -142,21 +138,34 @@ def unpacked(stored: Tensor, width: int, n: int) -> Tensor:
     -------
     integer Tensor of shape (n,)
     """
-    if not width or not n:
-        return stored.new_zeros(n)
-    groups = -(-n // 8)
     size = bits.n_bytes(n, width)
-    padding = stored.new_zeros(groups * width - size)
-    groups_of_bytes = torch.cat([stored[:size], padding]).view(groups, width)
+    if not size:
+        return stored.new_zeros(n)
+    if 8 % width:
+        return _across_bytes(stored[:size], width, n)
+    shifts = torch.arange(
+        8 - width, -1, -width, dtype=torch.uint8, device=stored.device
+    )
+    return (stored[:size].unsqueeze(1) >> shifts & (1 << width) - 1).view(-1)[:n]
+
+
+def _across_bytes(stored: Tensor, width: int, n: int) -> Tensor:
+    """Return numbers of a width that is no part of a byte.
+
+    Eight of them take `width` bytes, and lie alike in each such group: those bytes of
+    the groups are joined that hold the numbers of one place, for each of eight.
+    """
+    groups = -(-n // 8)
+    padding = stored.new_zeros(groups * width - len(stored))
+    grouped = torch.cat([stored, padding]).view(groups, width)
     starts = [place * width for place in range(8)]
     reach = max(start % 8 + width + 7 for start in starts) // 8
-    dtype = torch.uint8 if reach == 1 else torch.int32 if reach < 4 else torch.int64
+    dtype = torch.int32 if reach < 4 else torch.int64
     words = torch.zeros((groups, 8), dtype=dtype, device=stored.device)
-    for byte in range(reach):  # the last group has no more, and needs none
+    for byte in range(reach):  # what the last number does not reach may be any byte
         at = [min(start // 8 + byte, width - 1) for start in starts]
         index = torch.tensor(at, device=stored.device)
-        part = groups_of_bytes.index_select(1, index).to(dtype)
-        words = words | part << 8 * (reach - 1 - byte)
+        words = words << 8 | grouped.index_select(1, index)
     drop = [8 * reach - start % 8 - width for start in starts]
     shifts = torch.tensor(drop, dtype=dtype, device=stored.device)
     return (words >> shifts & (1 << width) - 1).view(-1)[:n]
