@@ -93,15 +93,16 @@ class Places(NamedTuple):
 
     def __call__(self, stored: Tensor) -> Tensor:
         """Return the positions."""
-        symbols = unpacked(stored, self.width or 1, self.symbols).long()
+        dtype = torch.int32 if self.n < 1 << 31 else torch.int64
+        symbols = unpacked(stored, self.width or 1, self.symbols).to(dtype)
         if self.width == supports.MASK:
             ends = symbols == 1
-            places = torch.arange(self.n, device=stored.device)
+            places = torch.arange(self.n, dtype=dtype, device=stored.device)
         else:
             ends = symbols < 2**self.width - 1
-            places = (symbols + ends).cumsum(0) - 1
+            places = (symbols + ends).cumsum(0, dtype=dtype) - 1
         # what is not kept goes to a slot of its own: no size depends on the numbers
-        slots = torch.where(ends, ends.cumsum(0) - 1, self.kept)
+        slots = torch.where(ends, ends.cumsum(0, dtype=dtype) - 1, self.kept).long()
         return places.new_zeros(self.kept + 1).scatter(0, slots, places)[: self.kept]
 
 
@@ -115,7 +116,7 @@ class FewNumbers(NamedTuple):
 
     def __call__(self, stored: Tensor) -> Tensor:
         """Return the numbers."""
-        places, kept = self.support(stored), self.support.kept
+        places, kept = self.support(stored).long(), self.support.kept
         end = supports.n_bytes(self.support.width, self.support.symbols)
         others = unpacked(stored[end:], self.width, kept).int()
         others = others + (others >= self.zero)
@@ -157,15 +158,15 @@ def _across_bytes(stored: Tensor, width: int, n: int) -> Tensor:
     """
     groups = -(-n // 8)
     padding = stored.new_zeros(groups * width - len(stored))
-    grouped = torch.cat([stored, padding]).view(groups, width)
     starts = [place * width for place in range(8)]
     reach = max(start % 8 + width + 7 for start in starts) // 8
     dtype = torch.int32 if reach < 4 else torch.int64
-    words = torch.zeros((groups, 8), dtype=dtype, device=stored.device)
+    grouped = torch.cat([stored, padding]).view(groups, width).t().to(dtype)
+    words = torch.zeros((), dtype=dtype, device=stored.device)
     for byte in range(reach):  # what the last number does not reach may be any byte
         at = [min(start // 8 + byte, width - 1) for start in starts]
-        index = torch.tensor(at, device=stored.device)
-        words = words << 8 | grouped.index_select(1, index)
+        rows = torch.tensor(at, device=stored.device)
+        words = words << 8 | grouped.index_select(0, rows)
     drop = [8 * reach - start % 8 - width for start in starts]
-    shifts = torch.tensor(drop, dtype=dtype, device=stored.device)
-    return (words >> shifts & (1 << width) - 1).view(-1)[:n]
+    shifts = torch.tensor(drop, dtype=dtype, device=stored.device).unsqueeze(1)
+    return (words >> shifts & (1 << width) - 1).t().reshape(-1)[:n]
