@@ -5,13 +5,14 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from test_modules import ZERO, assert_equal, fitted
+from deployed import assert_equal, fitted
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklc.deploy import to_module
 from sklc.schemes import AdaptiveQuantization, ConstraintL0Pruning, LowRank, Mixed
 
+ZERO = AdaptiveQuantization(k=3, zero=True, kappa=0.1, granularity="joint")
 SCHEMES = {
     "levels": ZERO,
     "sparse": ConstraintL0Pruning(kappa=0.2),

@@ -47,7 +47,7 @@ def foldable(
         Names of the compressed parameters. Biases among them stay as they are, and
         weights of normalisations.
     inputs : collection of str
-        What the module is called with, besides arguments without defaults.
+        The arguments that the module gets besides the first.
 
     Returns
     -------
@@ -154,7 +154,7 @@ class _Leaves(fx.Tracer):
 
 
 def _sequences(
-    module: nn.Module, name: str, inputs: Collection[str]
+    module: nn.Module, name: str, inputs: Collection[str] | None
 ) -> Iterator[tuple[str, str, bool]]:
     """Yield pairs of modules of which the second alone gets what the first returns.
 
@@ -164,7 +164,8 @@ def _sequences(
         A copy: tracing runs its code.
     name : str
         Of the module, in the whole.
-    inputs : collection of str
+    inputs : collection of str or None
+        The arguments that it gets besides the first; None if that is not known.
 
     Yields
     ------
@@ -177,7 +178,7 @@ def _sequences(
     whole, graph = not name, _graph(fx.Tracer(), module, inputs)
     if graph is None:
         for child_name, child in module.named_children():
-            yield from _sequences(child, prefix + child_name, inputs)
+            yield from _sequences(child, prefix + child_name, None)
         whole, graph = False, _graph(_Leaves(), module, inputs)
     if graph is None:
         return
@@ -195,16 +196,19 @@ def _sequences(
 
 
 def _graph(
-    tracer: fx.Tracer, module: nn.Module, inputs: Collection[str]
+    tracer: fx.Tracer, module: nn.Module, inputs: Collection[str] | None
 ) -> fx.Graph | None:
-    """Return the graph of a module, or None if it cannot be had."""
-    parameters = inspect.signature(module.forward).parameters.values()
-    fixed = {
-        p.name: p.default
-        for p in parameters
-        if p.default is not p.empty and p.name not in inputs
-    }
+    """Return the graph of a module, or None if it cannot be had.
+
+    Nor can it if the module takes other arguments at choice, and it is not known which
+    it gets.
+    """
     try:
+        _, *others = inspect.signature(module.forward).parameters.values()
+        chosen = {p.name: p.default for p in others if p.default is not p.empty}
+        if chosen and inputs is None:
+            return None
+        fixed = {name: chosen[name] for name in chosen.keys() - set(inputs or ())}
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             return tracer.trace(module, concrete_args=fixed)
