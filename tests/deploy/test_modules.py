@@ -358,6 +358,14 @@ class OwnForward(nn.Linear):
         return 2 * super().forward(x) + self.weight.sum()
 
 
+class Pooling(nn.Conv2d):
+    """A convolution that changes its weight, and whose output has no positions."""
+
+    def forward(self, x):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, weight, self.bias).mean((2, 3))
+
+
 KNOWN = []
 
 
@@ -399,6 +407,7 @@ NETS = {
     "loose": (Loose, (3, 9)),
     "containers": (Containers, (3, 9)),
     "own forward": (lambda: OwnForward(9, 9), (3, 9)),
+    "pooling": (lambda: Pooling(3, 6, 3), (2, 3, 5, 5)),
     "norm": (lambda: nn.Sequential(nn.LayerNorm((4, 5)), nn.Flatten()), (3, 4, 5)),
     "registered": (Known, (3, 9)),
 }
