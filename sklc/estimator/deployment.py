@@ -43,21 +43,23 @@ class DeploymentMixin:
     def to_module(
         self, *, materialize: bool = False, fold_batch_norm: bool = False
     ) -> nn.Module:
-        """Return the compressed net as a plain module, to be used without sklc's tools.
+        """Return the compressed net as a module without scikit-learn and skorch.
 
         It is a copy, in evaluation and without gradients, whose outputs are those of
-        ``estimator_``, to rounding. Neither scikit-learn nor skorch are needed to
-        unpickle and run it; sklc is, if something is still compressed.
+        ``estimator_``, to rounding. To unpickle it takes torch and, if something in it
+        is still compressed, sklc.
 
         - A low-rank layer becomes two ordinary layers in sequence, linear or
-          convolutional, where that takes fewer multiplications: it is smaller and
-          faster. The weight that others may read of it is still there, and is computed
-          when it is read. A convolution of several groups repeats the factor that they
-          share.
-        - Other codes lie packed in buffers, in as many bytes as ``nbits_`` counts, and
-          their floats in parameters. Each use of the weight decodes it: that is smaller
-          in memory and in ``state_dict()`` and :func:`torch.export.save`, and slower
-          than the dense net.
+          convolutional, where that takes fewer multiplications: it is smaller, and
+          faster where those are what takes the time (not in small layers at small
+          batches). The weight that others may read of it is still there, and is
+          computed when it is read. A convolution of several groups repeats the factor
+          that they share.
+        - Other codes lie beside where the weight was: packed in buffers, in as many
+          bytes as ``nbits_`` counts (``fc.weight_index``), and their floats in
+          parameters (``fc.weight_codebook``), which ``requires_grad_`` opens to
+          fine-tuning. Each use of the weight decodes it: that is smaller in memory and
+          on disk, and slower than the dense net.
         - A code that takes no fewer bytes than its weight is decoded for good.
 
         Parameters

@@ -486,6 +486,12 @@ def test_a_shared_codebook_stays_one_tensor(lc, x):
     assert not module[2].weight.any()
 
 
+def test_the_floats_of_codes_may_be_trained(lc, x):
+    module = lc.to_module().requires_grad_()
+    module(x).square().sum().backward()
+    assert module[0].weight_codebook.grad.abs().min() > 0
+
+
 def test_half_converts_floats_only(lc, x):
     module = lc.to_module()
     half = copy.deepcopy(module).half()

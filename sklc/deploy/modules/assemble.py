@@ -97,7 +97,7 @@ def _pairs(
     module: nn.Module, model: CompressedModel
 ) -> list[tuple[nn.Module, nn.Module]]:
     """Return layers and the normalisations to fold into them."""
-    inputs = {each.name for each in model.signature.inputs}
+    inputs = {each.name for each in model.signature.inputs} or None
     found, left = foldable(module, model.layers, model.theta, inputs)
     if left:
         msg = (

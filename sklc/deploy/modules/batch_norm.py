@@ -31,7 +31,7 @@ def foldable(
     module: nn.Module,
     layers: Mapping[str, LayerInfo],
     compressed: Collection[str],
-    inputs: Collection[str],
+    inputs: Collection[str] | None,
 ) -> tuple[dict[str, str], list[str]]:
     """Find the batch normalisations that take the whole output of one layer.
 
@@ -46,8 +46,8 @@ def foldable(
     compressed : collection of str
         Names of the compressed parameters. Biases among them stay as they are, and
         weights of normalisations.
-    inputs : collection of str
-        The arguments that the module gets besides the first.
+    inputs : collection of str or None
+        The arguments that the module gets besides the first; None if that is not known.
 
     Returns
     -------

@@ -13,6 +13,7 @@ from functools import cache
 from types import new_class
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sklc.codes import Code
@@ -29,7 +30,7 @@ class Packing:
     Attributes
     ----------
     code : Code
-        Its tensors are empty.
+        Its tensors are empty, and stay on the CPU.
     parts : list of (str, Reader)
         For each of its tensors, in their order: the attribute with what is stored of
         it, and what reads that.
@@ -98,7 +99,7 @@ def pack_weight(layer: nn.Module, weight: str, code: Code, shared: Shared) -> No
     order = [parts[id(tensor)] for tensor in code.tensors()]
     like = _free(layer, f"{weight}_like")
     layer.register_buffer(like, old.new_empty(0), persistent=False)
-    empty = code.map(lambda tensor: tensor.new_empty(0))
+    empty = code.map(lambda tensor: torch.empty(0, dtype=tensor.dtype))
     every = packings(layer) | {weight: Packing(empty, order, like)}
     vars(layer)[_PACKINGS] = every
     del layer._parameters[weight]
