@@ -1,7 +1,5 @@
 """Copies of nets and modules, to train: what the user gave is never written to."""
 
-import copy
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,10 +8,11 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNet, NeuralNetClassifier
 from skorch.utils import to_device
-from torch import Tensor, nn
+from torch import nn
 
 from sklc.exceptions import warn
 from sklc.lstep.net.modules import check_device, check_mode, check_module
+from sklc.ops.copies import deepcopied
 from sklc.wrappers import unfrozen
 
 
@@ -40,7 +39,7 @@ def copied(estimator: Any, device: Any) -> tuple[NeuralNet, bool]:
     inner = unfrozen(estimator)
     if isinstance(inner, nn.Module):
         check_module(inner)
-        return classifier_of(_deepcopied(inner), device).initialize(), True
+        return classifier_of(deepcopied(inner), device).initialize(), True
     if not isinstance(inner, NeuralNet):
         msg = f"NetLStep trains skorch nets and torch modules, got {inner!r}."
         raise TypeError(msg)
@@ -94,7 +93,7 @@ def _fresh_copy(net: NeuralNet, device: Any) -> NeuralNet:
         if isinstance(value, nn.Module) and name in net.get_params(deep=False)
     }
     fresh = clone(_with(net, **dict.fromkeys(modules)))
-    vars(fresh).update({name: _deepcopied(m) for name, m in modules.items()})
+    vars(fresh).update({name: deepcopied(m) for name, m in modules.items()})
     if device is not None:
         fresh.device = device
     fresh.initialize()
@@ -137,7 +136,7 @@ def duplicate(net: NeuralNet, device: Any = None) -> NeuralNet:
     memo: dict[int, Any] = {id(net): fresh}
     optimizers = {f"{name}_" for name in net._optimizers}
     own = {name: value for name, value in vars(net).items() if name not in optimizers}
-    vars(fresh).update(_deepcopied(own, modules, memo))
+    vars(fresh).update(deepcopied(own, modules, memo))
     if device is not None:
         fresh.device = device
         for name in fresh._modules + fresh._criteria:
@@ -146,42 +145,6 @@ def duplicate(net: NeuralNet, device: Any = None) -> NeuralNet:
                 to_device(part, device)
     fresh.initialize_optimizer()
     return fresh
-
-
-def _deepcopied(
-    value: Any, modules: list[nn.Module] | None = None, memo: Any = None
-) -> Any:
-    """Return a deep copy of a module, or of what holds some.
-
-    Tensors that a forward pass has left in a module, with a graph behind them, are
-    copied without it.
-    """
-    memo = {} if memo is None else memo
-    for module in [value] if modules is None else modules:
-        for layer in module.modules():
-            for tensor in _tensors(vars(layer)):
-                if not tensor.is_leaf:
-                    memo[id(tensor)] = tensor.detach().clone()
-    try:
-        return copy.deepcopy(value, memo)
-    except (TypeError, RuntimeError) as error:
-        msg = (
-            f"The model cannot be copied ({error}), and what is passed in must stay "
-            "as it is: take out what copy.deepcopy cannot copy, such as locks."
-        )
-        raise ValueError(msg) from error
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors in nested lists, tuples and dicts."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _tensors(part)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _tensors(part)
 
 
 def _refuse_old_weights(net: NeuralNet) -> None:

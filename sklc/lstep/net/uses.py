@@ -102,7 +102,7 @@ def _counted(
         n_features = layer.in_features, layer.out_features
         if (x.shape[-1], *y.shape) == (n_features[0], *x.shape[:-1], n_features[1]):
             yield layer.weight, x.shape[:-1].numel()
-    elif isinstance(layer, _ConvNd):
+    elif isinstance(layer, _ConvNd) and min(x.ndim, y.ndim) > len(layer.kernel_size):
         behind = -len(layer.kernel_size)
         ways = [t.shape[: behind - 1].numel() for t in (x, y)]
         channels = tuple(t.shape[behind - 1] for t in (x, y))
