@@ -135,7 +135,9 @@ def decode(packed: Bytes, table: Frequencies, n: int) -> Symbols:
 def _lanes(n: int, n_bytes: float) -> int:
     """Return how many lanes to use: a power of two."""
     wanted = max(int(n_bytes) // _BYTES, -(-n // _STEPS), 1)
-    return int(min(1 << (wanted - 1).bit_length(), 1 << 12 if n <= 1 << 24 else 1 << 16))
+    return int(
+        min(1 << (wanted - 1).bit_length(), 1 << 12 if n <= 1 << 24 else 1 << 16)
+    )
 
 
 def _before(table: Frequencies) -> Frequencies:

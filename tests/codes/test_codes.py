@@ -376,10 +376,10 @@ def test_the_header_tells_kinds_settings_and_streams():
 
 def test_the_header_of_terms_is_nested_and_their_streams_have_their_names():
     header, arrays = pack({"w": examples(torch.float32)["sum of a sum"][0]})
-    terms = header["codes"]["w"]["terms"]["codes"]
+    terms = dict(header["codes"]["w"]["terms"]["codes"])
     assert terms["low"]["kind"] == "Factored"
     assert terms["low"]["size"] == (2, 3)
-    assert terms["rest"]["terms"]["codes"]["b"]["values"] == {
+    assert dict(terms["rest"]["terms"]["codes"])["b"]["values"] == {
         "stream": "w.rest.b.values"
     }
     assert list(arrays) == [
@@ -678,9 +678,8 @@ def test_a_shared_codebook_is_packed_once_and_stays_shared():
         "b.d.weight",
         "c.weight",
     ]
-    assert header["codes"]["b"]["terms"]["codes"]["q"]["codebook"] == {
-        "stream": "a.codebook"
-    }
+    terms = dict(header["codes"]["b"]["terms"]["codes"])
+    assert terms["q"]["codebook"] == {"stream": "a.codebook"}
 
     theta = unpack(json.loads(json.dumps(header)), arrays)
     assert shared_is_one(theta)
