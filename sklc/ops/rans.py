@@ -3,11 +3,11 @@ r"""Entropy coding of symbols: asymmetric numeral systems, many lanes at a time.
 A lane is an integer :math:`x` of :math:`[2^{16}, 2^{32})`, at first its lower end. A
 symbol of frequency :math:`f` among :math:`2^{12}`, which comes after others of
 :math:`c` in total, takes it to :math:`2^{12} \lfloor x/f \rfloor + c + (x \bmod f)`;
-before, the lower 16 bits go to the output if it would not fit otherwise. So a symbol
-costs :math:`12 - \log_2 f` bits. Reading goes the same way back, and must end where
-writing began: what does not is no such stream. Symbol ``i`` belongs to lane ``i`` modulo
-the number of lanes, so that no loop of Python runs over symbols. All arithmetic is that
-of integers: bytes are the same everywhere.
+before, the lower 16 bits go to the output if it would not fit otherwise.
+So a symbol costs :math:`12 - \log_2 f` bits. Reading goes the same way back, and must
+end where writing began: what does not is no such stream. Symbol ``i`` belongs to lane
+``i`` modulo the number of lanes, so that no loop of Python runs over symbols. All
+arithmetic is that of integers: bytes are the same everywhere.
 """
 
 import numpy as np

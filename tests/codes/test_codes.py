@@ -936,14 +936,15 @@ def test_an_unknown_kind_of_stream_is_an_error_that_lists_the_known():
         unpack(header, arrays)
 
 
-@pytest.mark.parametrize("name", ["complex64", "Tensor", "nn", "float31"])
+@pytest.mark.parametrize("name", ["quint8", "Tensor", "nn", "float31"])
 def test_an_unknown_dtype_is_an_error_that_lists_the_known(name):
     header, arrays = pack({"w": Dense(floats(1.0))})
     header["streams"]["w.weight"]["dtype"] = name
     with pytest.raises(
         ValueError,
         match=rf"^Unknown dtype '{name}', expected one of float64, float32, float16, "
-        r"bfloat16, uint8, int8, int16, int32, int64\.$",
+        r"bfloat16, uint8, int8, int16, int32, int64, bool, "
+        r"complex64, complex128\.$",
     ):
         unpack(header, arrays)
 
