@@ -64,7 +64,7 @@ def decode(header: Header, packed: Bytes) -> Tensor:
     """
     if "stored" in header:
         inner = {**header, "dtype": header["stored"]}
-        own = dtypes.dtype_of(header["dtype"])
+        own = dtype_of(header)
         return decode({k: v for k, v in inner.items() if k != "stored"}, packed).to(own)
     read = _READ.get(header["kind"], streams.unpack)
     return read(header, packed)
@@ -82,7 +82,12 @@ def n_bytes(header: Header) -> int:
     if not all(type(length) is int and length >= 0 for length in shape):
         msg = f"A stream has no shape {shape}."
         raise ValueError(msg)
-    return math.prod(shape) * dtypes.dtype_of(header["dtype"]).itemsize
+    return math.prod(shape) * dtype_of(header).itemsize
+
+
+def dtype_of(header: Header) -> torch.dtype:
+    """Return the dtype of the tensor that a stream becomes."""
+    return dtypes.dtype_of(header["dtype"])
 
 
 @singledispatch
@@ -123,7 +128,7 @@ def _(stream: Indices) -> list[tuple[Header, Bytes]]:
 
 def _planes(stream: Stream) -> list[tuple[Header, Bytes]]:
     """Return the coding of numbers as planes, if it pays."""
-    n, planes = _split(stream.tensor)
+    n, planes = split(stream.tensor)
     packed = [plane for plane in planes if n]
     for at, plane in enumerate(packed):
         coded = entropy_coded(plane, count(plane, 256), n)
@@ -136,7 +141,7 @@ def _planes(stream: Stream) -> list[tuple[Header, Bytes]]:
 
 
 def _read_planes(header: Header, packed: Bytes) -> Tensor:
-    tensor = torch.empty(header["shape"], dtype=dtypes.dtype_of(header["dtype"]))
+    tensor = torch.empty(header["shape"], dtype=dtype_of(header))
     words, turned = _words(tensor)
     n, size = len(words), words.itemsize
     ends = np.cumsum(header["planes"]).tolist()
@@ -152,8 +157,8 @@ def _read_planes(header: Header, packed: Bytes) -> Tensor:
     return tensor
 
 
-def _split(tensor: Tensor) -> tuple[int, list[Bytes]]:
-    """Return how many numbers there are, and their planes, that of exponents first."""
+def split(tensor: Tensor) -> tuple[int, list[Bytes]]:
+    """Return how many numbers a tensor has, and their planes, that of exponents first."""
     words, turned = _words(tensor)
     size = words.itemsize
     if turned:
@@ -187,7 +192,7 @@ def _pruned(stream: Indices, index: Bytes, zero: int) -> tuple[Header, Bytes]:
 
 
 def _read_pruned(header: Header, packed: Bytes) -> Tensor:
-    tensor = torch.empty(header["shape"], dtype=dtypes.dtype_of(header["dtype"]))
+    tensor = torch.empty(header["shape"], dtype=dtype_of(header))
     flat = tensor.reshape(-1).numpy()
     kept, zero, width = header["kept"], header["zero"], header["n_values"] - 1
     support, rest = np.split(packed, [header["support"]])
@@ -204,13 +209,13 @@ def _read_pruned(header: Header, packed: Bytes) -> Tensor:
 def _read_symbols(header: Header, packed: Bytes) -> Tensor:
     found = _symbols(packed, header["n_values"], math.prod(header["shape"]))
     tensor = torch.from_numpy(found).reshape(header["shape"])
-    return tensor.to(dtypes.dtype_of(header["dtype"]))
+    return tensor.to(dtype_of(header))
 
 
 def _read_arrangement(header: Header, packed: Bytes) -> Tensor:
     (kept,), n = header["shape"], header["n"]
     found = arrangements.decode(packed, kept, n, header["symbols"])
-    return torch.from_numpy(found).to(dtypes.dtype_of(header["dtype"]))
+    return torch.from_numpy(found).to(dtype_of(header))
 
 
 _READ: dict[str, Callable[[Header, Bytes], Tensor]] = {

@@ -1,0 +1,162 @@
+"""From the content of a file, which nobody is to believe, to codes and tensors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sklc.codes import Theta, decompress
+from sklc.codes.theta import rebuild
+from sklc.deploy import coding, labels
+from sklc.deploy.container import damaged, parse
+from sklc.exceptions import ModelFileError
+from sklc.ops.bits import Bytes
+from sklc.signature import Signature
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What a file holds.
+
+    Attributes
+    ----------
+    model : dict
+        What kind of model it is: JSON values.
+    theta : dict of str to Code
+    rest : dict of str to Tensor
+    signature : Signature
+    libraries : dict of str to str
+        Versions that wrote it.
+    """
+
+    model: dict[str, Any]
+    theta: Theta
+    rest: dict[str, Tensor]
+    signature: Signature
+    libraries: dict[str, str]
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return all tensors of the model: Δ(Θ) and the rest."""
+        return decompress(self.theta) | self.rest
+
+
+def read(
+    content: bytes, max_bytes: int, shapes: Shapes | None = None, needed: Shapes = {}
+) -> Contents:
+    """Return what a file holds.
+
+    Parameters
+    ----------
+    content : bytes
+    max_bytes : int
+        What its tensors may take in all: codes, and (where shapes are not known) what
+        they stand for.
+    shapes : dict of str to tuple of int, default=None
+        Of the tensors that a module has. None if nothing is known of them.
+    needed : dict of str to tuple of int
+        Those of them that must be in the file.
+
+    Raises
+    ------
+    ModelFileError
+        If it is no such file. Memory is taken for what fits only.
+    """
+    header, arrays = parse(content)
+    try:
+        return _Reader(arrays, max_bytes, shapes, needed).contents(header)
+    except ModelFileError:
+        raise
+    except Exception as error:  # whatever a file may hold that somebody else wrote
+        msg = f"cannot be used: {error!r}."
+        raise ModelFileError(msg) from error
+
+
+class _Reader:
+    def __init__(
+        self,
+        arrays: dict[str, Bytes],
+        max_bytes: int,
+        shapes: Shapes | None,
+        needed: Shapes,
+    ) -> None:
+        self._arrays, self._left = arrays, max_bytes
+        self._shapes, self._needed = shapes, needed
+        self._tensors: dict[str, Tensor] = {}
+
+    def contents(self, header: dict[str, Any]) -> Contents:
+        """Return what the header tells of."""
+        codes, rest = header.pop("codes"), header.pop("rest")
+        names = [name for name, _ in codes]
+        given = {name: entry["shape"] for name, entry in rest.items()}
+        twice = len({*names, *rest}) < len(names) + len(rest)
+        texts = all(type(name) is str for name in names)
+        if twice or not texts:
+            raise damaged("a weight has no name of its own")
+        self._check_names({*names, *rest})
+        self._check_shapes(given)
+        theta = {name: rebuild(entry, name, self._fetch) for name, entry in codes}
+        self._check_shapes({name: code.shape for name, code in theta.items()})
+        if self._shapes is None:
+            for code in theta.values():
+                self._take(code.shape.numel() * torch.float64.itemsize)
+        tensors = {name: self._fetch(name, entry) for name, entry in rest.items()}
+        if self._tensors.keys() != self._arrays.keys():
+            raise damaged("it has bytes that nothing refers to")
+        header["signature"] = labels.rebuild_signature(header["signature"])
+        return Contents(theta=theta, rest=tensors, **header)
+
+    def _fetch(self, name: str, entry: Any) -> Tensor:
+        """Return the tensor of a stream, or of one that is shared."""
+        if isinstance(entry, str):
+            return self._tensors[entry]
+        name = entry.get("name", name)
+        if name in self._tensors:
+            raise damaged(f"two streams are {name}")
+        self._take(coding.n_bytes(entry))
+        tensor = coding.decode(entry, self._arrays[name])
+        found = list(tensor.shape), tensor.dtype
+        if found != (entry["shape"], coding.dtype_of(entry)):
+            raise damaged(f"{name} is another tensor than it says")
+        self._tensors[name] = tensor
+        return tensor
+
+    def _take(self, n_bytes: int) -> None:
+        self._left -= n_bytes
+        if self._left < 0:
+            msg = (
+                "takes more memory than max_dense_bytes allows: raise that, if you "
+                "trust the file."
+            )
+            raise ModelFileError(msg)
+
+    def _check_names(self, names: set[str]) -> None:
+        if self._shapes is None:
+            return
+        lacking = sorted(self._needed.keys() - names)
+        unknown = sorted(names - self._shapes.keys())
+        if lacking or unknown:
+            msg = "does not fit the module:"
+            if lacking:
+                msg += f" the file lacks {', '.join(lacking)};"
+            if unknown:
+                msg += f" the module lacks {', '.join(unknown)};"
+            raise ModelFileError(f"{msg} give the architecture that was compressed.")
+
+    def _check_shapes(self, given: Mapping[str, Sequence[int]]) -> None:
+        if self._shapes is None:
+            return
+        wrong = [
+            f"{name} is {tuple(shape)}, and {tuple(self._shapes[name])} in the module"
+            for name, shape in given.items()
+            if tuple(shape) != tuple(self._shapes[name])
+        ]
+        if wrong:
+            msg = (
+                f"does not fit the module: {'; '.join(wrong)}. Give the architecture "
+                "that was compressed."
+            )
+            raise ModelFileError(msg)
