@@ -158,7 +158,7 @@ def _read_planes(header: Header, packed: Bytes) -> Tensor:
 
 
 def split(tensor: Tensor) -> tuple[int, list[Bytes]]:
-    """Return how many numbers a tensor has, and their planes, that of exponents first."""
+    """Return how many numbers a tensor has, and their planes, exponents first."""
     words, turned = _words(tensor)
     size = words.itemsize
     if turned:

@@ -2,14 +2,14 @@
 
 The file is eight bytes that say how long the head is, the head, and the arrays end to
 end. The head is canonical JSON (keys sorted, no spaces, ASCII) with spaces up to a
-multiple of eight bytes. It says where each array of bytes lies, and under ``"sklc"``, as
-canonical JSON again, what they mean. So a model has exactly one file.
+multiple of eight bytes. It says where each array of bytes lies, and under ``"sklc"``,
+as canonical JSON again, what they mean. So a model has exactly one file.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -55,7 +55,7 @@ def parse(content: bytes) -> tuple[dict[str, Any], dict[str, Bytes]]:
         sizes = {name: entry["shape"][0] for name, entry in head.items()}
         whole = all(type(size) is int and size >= 0 for size in sizes.values())
     except Exception as error:  # whatever a file may hold that somebody else wrote
-        raise damaged(repr(error)) from error
+        damaged(repr(error), error)
     if type(version) is not int or version > FORMAT:
         msg = (
             f"has format {version!r}, and this version of sklc reads formats up to "
@@ -67,12 +67,12 @@ def parse(content: bytes) -> tuple[dict[str, Any], dict[str, Bytes]]:
         found = _head({**header, "format": version, "checksum": checksum}, sizes)
         blank = _head({**header, "format": version, "checksum": _BLANK}, sizes)
     except Exception as error:
-        raise damaged(repr(error)) from error
+        damaged(repr(error), error)
     data = memoryview(content)[end:]
     if not whole or found != content[:end] or sum(sizes.values()) != len(data):
-        raise damaged("its head is not as it is written")
+        damaged("its head is not as it is written")
     if checksum != _checksum(blank, data):
-        raise damaged("its checksum is wrong")
+        damaged("its checksum is wrong")
     arrays, start = {}, 0
     for name in sorted(sizes):
         part = data[start : start + sizes[name]]
@@ -81,9 +81,10 @@ def parse(content: bytes) -> tuple[dict[str, Any], dict[str, Bytes]]:
     return header, arrays
 
 
-def damaged(why: str) -> ModelFileError:
-    """Return the error of a file that is no model."""
-    return ModelFileError(f"is damaged, or no model of sklc ({why}).")
+def damaged(why: str, cause: Exception | None = None) -> NoReturn:
+    """Raise the error of a file that is no model."""
+    msg = f"is damaged, or no model of sklc ({why})."
+    raise ModelFileError(msg) from cause
 
 
 def _head(header: Mapping[str, Any], sizes: Mapping[str, int]) -> bytes:

@@ -103,9 +103,8 @@ def _check(kind: str, found: Mapping[str, Any], n_features: int) -> None:
     good = good and np.shape(intercept) in ((), (n_outputs,))
     classes = found.get("classes_")
     if kind == "LogisticRegression":
-        classified = classes is not None and coef.ndim == 2
-        good = good and classified and len(classes) == max(n_outputs, 2)
-        good = good and (n_outputs != 2)
+        n_classes = 0 if classes is None else len(classes)
+        good = good and coef.ndim == 2 and n_outputs == _outputs(n_classes)
     else:
         good = good and classes is None
     names = found.get("feature_names_in_")
@@ -113,3 +112,8 @@ def _check(kind: str, found: Mapping[str, Any], n_features: int) -> None:
     if not good:
         msg = f"The parts of a {kind} do not fit together."
         raise ValueError(msg)
+
+
+def _outputs(n_classes: int) -> int:
+    """Return the rows of coefficients that tell classes apart."""
+    return 1 if n_classes == 2 else n_classes

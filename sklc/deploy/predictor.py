@@ -1,13 +1,14 @@
 """A net that predicts, without the tools that made it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sklc.signature import Signature
+from sklc.codes.dtypes import dtype_of
+from sklc.signature import Input, Signature
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -22,8 +23,8 @@ _ACTIVATIONS: dict[str, Activation] = {
 class Predictor:
     """A module, and what its output means.
 
-    :func:`sklc.load` makes it. It predicts what :class:`~sklc.LCCompressor` does, to the
-    last bit where the device, the threads and the batch size are the same.
+    :func:`sklc.load` makes it. It predicts what :class:`~sklc.LCCompressor` does, to
+    the last bit where device, threads and batch size are the same.
 
     Parameters
     ----------
@@ -88,24 +89,27 @@ class Predictor:
             raise ValueError(msg)
         found = self.predict_proba(X)
         if signature.decision == "argmax":
-            found = found.argmax(axis=1)
-        elif signature.decision == "threshold":
-            found = (found[:, 1] > signature.threshold).astype("uint8")
-        elif signature.shape == "flat" and found.ndim == 2:
-            found = found[:, 0]
-        elif signature.shape == "column" and found.ndim == 1:
-            found = found[:, None]
-        decided = signature.decision in ("argmax", "threshold")
-        if decided and signature.classes is not None:
-            if found.ndim != 1:
-                return found
-            if found.max(initial=0) >= len(signature.classes):
-                msg = (
-                    f"The module predicts its output {found.max()}, but there are only "
-                    f"{len(signature.classes)} classes."
-                )
-                raise ValueError(msg)
-            return signature.classes[found]
+            return self._labels(found.argmax(axis=1))
+        if signature.decision == "threshold":
+            return self._labels((found[:, 1] > signature.threshold).astype("uint8"))
+        if signature.shape == "flat" and found.ndim == 2:
+            return found[:, 0]
+        if signature.shape == "column" and found.ndim == 1:
+            return found[:, None]
+        return found
+
+    def _labels(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the classes of outputs; their numbers, if they are not known."""
+        classes = self.signature_.classes
+        if classes is None or numbers.ndim != 1:
+            return numbers
+        if numbers.max(initial=0) >= len(classes):
+            msg = (
+                f"The module predicts its output {numbers.max()}, but there are only "
+                f"{len(classes)} classes: give the module that was compressed."
+            )
+            raise ValueError(msg)
+        found: np.ndarray = classes[numbers]
         return found
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -133,14 +137,16 @@ class Predictor:
                 "own, which a file does not hold: give load(..., activation=...) it."
             )
             raise ValueError(msg)
+        named, parts = _parts(X, self.signature_.inputs)
+        found = []
         was_training = self.module_.training
         self.module_.eval()
         try:
             with torch.no_grad():
-                found = [
-                    _numpy(activation(self._output(batch)))
-                    for batch in self._batches(X)
-                ]
+                for first in range(0, len(parts[0][1]), self.batch_size):
+                    batch = slice(first, first + self.batch_size)
+                    output = self._output(named, [(k, t[batch]) for k, t in parts])
+                    found.append(activation(output).cpu().numpy())
         finally:
             self.module_.train(was_training)
         return np.concatenate(found)
@@ -174,72 +180,57 @@ class Predictor:
         constant = np.where(residual > 0, 0.0, 1.0)
         return float(np.where(total > 0, 1 - residual / safe, constant).mean())
 
-    def _output(self, batch: Any) -> Tensor:
-        named = isinstance(batch, Mapping)
-        output = self.module_(**batch) if named else self.module_(batch)
-        output = output[0] if isinstance(output, tuple) else output
-        return output.reshape(-1) if self.signature_.flat else output
+    def _output(self, named: bool, batch: list[tuple[Any, Tensor]]) -> Tensor:
+        """Return what the module makes of some samples."""
+        own = (*self.module_.parameters(), *self.module_.buffers())
+        device = own[0].device if own else torch.device("cpu")
+        parts = {key: tensor.to(device) for key, tensor in batch}
+        if named:
+            output = self.module_(**parts)
+        elif None in parts:
+            output = self.module_(parts[None])
+        else:
+            output = self.module_(list(parts.values()))
+        found: Tensor = output[0] if isinstance(output, tuple) else output
+        return found.reshape(-1) if self.signature_.flat else found
 
-    def _batches(self, X: Any) -> Iterator[Any]:
-        """Yield the samples as the net was fed, some at a time."""
-        inputs = self.signature_.inputs
-        device = next((t.device for t in _tensors(self.module_)), torch.device("cpu"))
-        names = [own.name for own in inputs]
-        if hasattr(X, "columns") and len(names) > 1:
-            X = {name: np.asarray(X[name])[:, None] for name in names}
-        keys = (
-            list(X)
-            if isinstance(X, Mapping)
-            else range(len(X))
-            if _several(X)
-            else None
-        )
-        parts = [X] if keys is None else [X[key] for key in keys]
-        if inputs and len(parts) != len(inputs):
-            msg = f"X has {len(parts)} parts, but the net takes {', '.join(names)}."
-            raise ValueError(msg)
-        dtypes = [own.dtype for own in inputs] or [""] * len(parts)
-        if isinstance(X, Mapping) and inputs:
-            if set(X) != set(names):
-                msg = f"X has {', '.join(map(str, X))}, but the net takes {', '.join(names)}."
-                raise ValueError(msg)
-            by_name = {own.name: own.dtype for own in inputs}
-            dtypes = [by_name[key] for key in X]
-        tensors = [
-            _tensor(part, dtype) for part, dtype in zip(parts, dtypes, strict=True)
-        ]
-        n = len(tensors[0])
-        if not n or any(len(tensor) != n for tensor in tensors):
-            msg = f"X has parts of {[len(tensor) for tensor in tensors]} samples."
-            raise ValueError(msg)
-        for first in range(0, n, self.batch_size):
-            batch = [t[first : first + self.batch_size].to(device) for t in tensors]
-            if isinstance(X, Mapping):
-                yield dict(zip(X, batch, strict=True))
-            else:
-                yield batch[0] if keys is None else batch
+
+def _parts(X: Any, inputs: tuple[Input, ...]) -> tuple[bool, list[tuple[Any, Tensor]]]:
+    """Return whether samples have names, and their tensors: by name, number or None.
+
+    Raises
+    ------
+    ValueError
+        If they are no samples of a net with these inputs.
+    """
+    names = [own.name for own in inputs]
+    if hasattr(X, "columns") and len(names) > 1:
+        X = {name: np.asarray(X[name])[:, None] for name in names}
+    named = isinstance(X, Mapping)
+    several = isinstance(X, list | tuple) and any(hasattr(part, "shape") for part in X)
+    given = [*X.items()] if named else [*enumerate(X)] if several else [(None, X)]
+    if inputs and (len(given) != len(inputs) or (named and set(X) != set(names))):
+        shown = ", ".join(map(str, X)) if named else f"{len(given)} parts"
+        msg = f"X has {shown}, but the net takes {', '.join(names)}."
+        raise ValueError(msg)
+    order = names if named else [key for key, _ in given]
+    dtypes = {key: own.dtype for key, own in zip(order, inputs, strict=False)}
+    parts = [(key, _tensor(part, dtypes.get(key, ""))) for key, part in given]
+    lengths = [len(tensor) for _, tensor in parts]
+    if not lengths[0] or len(set(lengths)) > 1:
+        msg = f"X must have samples, as many in each part, but it has {lengths}."
+        raise ValueError(msg)
+    return named, parts
 
 
 def _pair(probability: Tensor) -> Tensor:
     return torch.stack([1 - probability, probability], 1)
 
 
-def _several(X: Any) -> bool:
-    return isinstance(X, list | tuple) and any(hasattr(part, "shape") for part in X)
-
-
 def _tensor(part: Any, dtype: str) -> Tensor:
     """Return samples as a tensor."""
-    if not isinstance(part, Tensor):
-        part = torch.as_tensor(np.require(np.asarray(part), requirements="W"))
-    return part.to(getattr(torch, dtype)) if dtype else part
-
-
-def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    yield from module.parameters()
-    yield from module.buffers()
-
-
-def _numpy(tensor: Tensor) -> np.ndarray:
-    found: np.ndarray = tensor.cpu().numpy()
-    return found
+    if isinstance(part, Tensor):
+        tensor = part
+    else:
+        tensor = torch.as_tensor(np.require(np.asarray(part), requirements="W"))
+    return tensor.to(dtype_of(dtype)) if dtype else tensor

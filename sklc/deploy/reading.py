@@ -45,7 +45,10 @@ class Contents:
 
 
 def read(
-    content: bytes, max_bytes: int, shapes: Shapes | None = None, needed: Shapes = {}
+    content: bytes,
+    max_bytes: int,
+    shapes: Shapes | None = None,
+    needed: Shapes | None = None,
 ) -> Contents:
     """Return what a file holds.
 
@@ -67,7 +70,7 @@ def read(
     """
     header, arrays = parse(content)
     try:
-        return _Reader(arrays, max_bytes, shapes, needed).contents(header)
+        return _Reader(arrays, max_bytes, shapes, needed or {}).contents(header)
     except ModelFileError:
         raise
     except Exception as error:  # whatever a file may hold that somebody else wrote
@@ -95,7 +98,7 @@ class _Reader:
         twice = len({*names, *rest}) < len(names) + len(rest)
         texts = all(type(name) is str for name in names)
         if twice or not texts:
-            raise damaged("a weight has no name of its own")
+            damaged("a weight has no name of its own")
         self._check_names({*names, *rest})
         self._check_shapes(given)
         theta = {name: rebuild(entry, name, self._fetch) for name, entry in codes}
@@ -105,7 +108,7 @@ class _Reader:
                 self._take(code.shape.numel() * torch.float64.itemsize)
         tensors = {name: self._fetch(name, entry) for name, entry in rest.items()}
         if self._tensors.keys() != self._arrays.keys():
-            raise damaged("it has bytes that nothing refers to")
+            damaged("it has bytes that nothing refers to")
         header["signature"] = labels.rebuild_signature(header["signature"])
         return Contents(theta=theta, rest=tensors, **header)
 
@@ -115,12 +118,12 @@ class _Reader:
             return self._tensors[entry]
         name = entry.get("name", name)
         if name in self._tensors:
-            raise damaged(f"two streams are {name}")
+            damaged(f"two streams are {name}")
         self._take(coding.n_bytes(entry))
         tensor = coding.decode(entry, self._arrays[name])
         found = list(tensor.shape), tensor.dtype
         if found != (entry["shape"], coding.dtype_of(entry)):
-            raise damaged(f"{name} is another tensor than it says")
+            damaged(f"{name} is another tensor than it says")
         self._tensors[name] = tensor
         return tensor
 
@@ -144,7 +147,8 @@ class _Reader:
                 msg += f" the file lacks {', '.join(lacking)};"
             if unknown:
                 msg += f" the module lacks {', '.join(unknown)};"
-            raise ModelFileError(f"{msg} give the architecture that was compressed.")
+            msg += " give the architecture that was compressed."
+            raise ModelFileError(msg)
 
     def _check_shapes(self, given: Mapping[str, Sequence[int]]) -> None:
         if self._shapes is None:

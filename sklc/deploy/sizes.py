@@ -80,12 +80,21 @@ class SizeReport:
     @property
     def total(self) -> SizeRow:
         """The sum of all rows; operations, of the rows that have some."""
-        sums = {
-            name: sum(getattr(row, name) for row in self.rows) for name in _COLUMNS[2:7]
-        }
+
+        def total(name: str) -> Any:
+            return sum(getattr(row, name) for row in self.rows)
+
         weights = [row for row in self.rows if row.code]
-        flops = {name: _sum(weights, name) for name in _COLUMNS[7:9]}
-        return SizeRow("total", **sums, **flops)
+        return SizeRow(
+            "total",
+            parameters=total("parameters"),
+            dense_bytes=total("dense_bytes"),
+            nbits=total("nbits"),
+            bytes=total("bytes"),
+            entropy_bytes=total("entropy_bytes"),
+            dense_flops=_sum(weights, "dense_flops"),
+            flops=_sum(weights, "flops"),
+        )
 
     def table(self) -> Table:
         """Return the rows, and their total, as a table."""

@@ -16,6 +16,7 @@ from sklc.deploy import coding, labels, linear
 from sklc.deploy.container import to_bytes
 from sklc.deploy.model import CompressedModel
 from sklc.exceptions import warn
+from sklc.ops.bits import Bytes
 
 _VALUES = {"float16": torch.float16, "bfloat16": torch.bfloat16, None: None}
 _MUCH = 1e-2  # relative change of a weight that is warned of
@@ -66,7 +67,9 @@ def write(model: CompressedModel, values: str | None = None) -> Written:
     theta = {name: smaller(code) for name, code in model.theta.items()}
     rounded = theta if dtype is None else mapped(theta, lambda t: _rounded(t, dtype))
     change = {} if dtype is None else _change(theta, rounded, str(values))
-    owner, sizes, arrays = "", {}, {}
+    owner = ""
+    sizes: dict[str, int] = {}
+    arrays: dict[str, Bytes] = {}
     names: dict[int, tuple[str, Tensor]] = {}
 
     def store(name: str, stream: Stream, values: torch.dtype | None = dtype) -> Any:
@@ -92,17 +95,20 @@ def write(model: CompressedModel, values: str | None = None) -> Written:
         rest[owner] = store(owner, Floats(tensor), None)
     header = {
         "codes": codes,
-        "libraries": {"numpy": np.__version__, "torch": torch.__version__},
+        "libraries": {
+            "numpy": np.__version__,
+            "sklc": __version__,
+            "torch": str(torch.__version__),
+        },
         "model": {"kind": "net"} if model.is_net else linear.describe(model.model),
         "rest": rest,
         "signature": labels.describe_signature(model.signature),
     }
-    header["libraries"]["sklc"] = __version__
     return Written(to_bytes(header, arrays), rounded, sizes, change)
 
 
 def smaller(code: Code) -> Code:
-    """Return a code with factors multiplied where the matrix takes less than they do."""
+    """Return a code with factors multiplied where the matrix takes less."""
     if isinstance(code, Sum):
         return replace(code, terms={n: smaller(term) for n, term in code.terms.items()})
     if isinstance(code, Factored):
@@ -127,8 +133,8 @@ def _change(
     for name, weight in before.items():
         if bool((weight.isfinite() & ~after[name].isfinite()).any()):
             msg = (
-                f"values={values!r} cannot hold a value of {name}, whose largest weight "
-                f"is {float(weight.abs().max()):.3g}: use 'bfloat16' or None."
+                f"values={values!r} cannot hold a value of {name}, whose largest "
+                f"weight is {float(weight.abs().max()):.3g}: use 'bfloat16' or None."
             )
             raise ValueError(msg)
         norm = float(torch.linalg.vector_norm(weight.double()))

@@ -3,8 +3,8 @@ r"""Supports in as many bits as there are arrangements: gaps, entropy-coded.
 With `kept` of `n` places, the gaps between them are independent and geometric if all
 arrangements are equally likely. A gap then costs what its length deserves, so that
 *any* arrangement takes about :math:`\log_2 \binom{n}{kept}` bits. A gap is a number of
-bins of :math:`2^b` places each, which is entropy-coded (:mod:`sklc.ops.rans`), and its `b`
-lower bits as they are. More bins than there are symbols for are skipped by a last
+bins of :math:`2^b` places each, which is entropy-coded (:mod:`sklc.ops.rans`), and its
+`b` lower bits as they are. More bins than there are symbols for are skipped by a last
 symbol, and read on: what comes after it is geometric again. The frequencies are those
 of the model, or, where that takes fewer bytes (clusters do), those that the bins have.
 Of places kept and others, the rarer are coded. All follows from `n` and `kept` by
