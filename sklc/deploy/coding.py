@@ -27,6 +27,7 @@ from sklc.ops import arrangements, bits, rans, tables
 from sklc.ops.bits import Bytes
 
 _PIECE = 1 << 20  # symbols counted at a time
+_PLAIN = Floats.__name__  # the kind that goes without saying
 _WORTH = 63 / 64  # of the bytes that entropy coding leaves at most
 
 
@@ -44,7 +45,12 @@ def encode(stream: Stream, values: torch.dtype | None = None) -> tuple[Header, B
         own = dtypes.name_of(stream.tensor.dtype)
         return {**header, "stored": header["dtype"], "dtype": own}, packed
     stream = replace(stream, tensor=stream.tensor.detach().cpu().contiguous())  # type: ignore[type-var]
-    return min([stream.pack(), *candidates(stream)], key=lambda pair: len(pair[1]))
+    header, packed = min(
+        [stream.pack(), *candidates(stream)], key=lambda pair: len(pair[1])
+    )
+    if header["kind"] == _PLAIN:
+        del header["kind"]
+    return header, packed
 
 
 def narrows(tensor: Tensor, values: torch.dtype | None) -> bool:
@@ -66,6 +72,7 @@ def decode(header: Header, packed: Bytes) -> Tensor:
         inner = {**header, "dtype": header["stored"]}
         own = dtype_of(header)
         return decode({k: v for k, v in inner.items() if k != "stored"}, packed).to(own)
+    header = {"kind": _PLAIN, **header}
     read = _READ.get(header["kind"], streams.unpack)
     return read(header, packed)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sklc.deploy import linear
 from sklc.deploy.predictor import Activation, Predictor
-from sklc.deploy.reading import Contents, read
+from sklc.deploy.reading import Contents, read, unbelieved
 from sklc.exceptions import ModelFileError
 
 _SPARE = 16  # times the bytes of a module that its codes may take
@@ -64,7 +64,8 @@ def load(
         if module is None:
             contents = read(content, max_dense_bytes)
             if contents.model["kind"] != "net":
-                return linear.rebuild(contents.model, contents.weights())
+                with unbelieved():
+                    return linear.rebuild(contents.model, contents.weights())
             msg = f"{path} holds a net: give load(..., module=...) its architecture."
             raise TypeError(msg)
         net = copy.deepcopy(module) if isinstance(module, nn.Module) else module()

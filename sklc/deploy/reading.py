@@ -1,6 +1,7 @@
 """From the content of a file, which nobody is to believe, to codes and tensors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,8 +70,15 @@ def read(
         If it is no such file. Memory is taken for what fits only.
     """
     header, arrays = parse(content)
-    try:
+    with unbelieved():
         return _Reader(arrays, max_bytes, shapes, needed or {}).contents(header)
+
+
+@contextmanager
+def unbelieved() -> Iterator[None]:
+    """Turn what goes wrong with parts of a file into the one error of files."""
+    try:
+        yield
     except ModelFileError:
         raise
     except Exception as error:  # whatever a file may hold that somebody else wrote
