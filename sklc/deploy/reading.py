@@ -104,8 +104,7 @@ class _Reader:
         names = [name for name, _ in codes]
         given = {name: entry["shape"] for name, entry in rest.items()}
         twice = len({*names, *rest}) < len(names) + len(rest)
-        texts = all(type(name) is str for name in names)
-        if twice or not texts:
+        if twice or not all(type(name) is str for name in names):
             damaged("a weight has no name of its own")
         self._check_names({*names, *rest})
         self._check_shapes(given)
@@ -117,6 +116,9 @@ class _Reader:
         tensors = {name: self._fetch(name, entry) for name, entry in rest.items()}
         if self._tensors.keys() != self._arrays.keys():
             damaged("it has bytes that nothing refers to")
+        texts = [header["model"]["kind"], *header["libraries"].values()]
+        if not all(type(text) is str for text in texts):
+            damaged("its kind and its versions are no texts")
         header["signature"] = labels.rebuild_signature(header["signature"])
         return Contents(theta=theta, rest=tensors, **header)
 
