@@ -24,14 +24,15 @@ ROOM = 1 << 22
 def net():
     """Return a model with every kind of code and every coding of streams."""
     generator = torch.Generator().manual_seed(0)
-    random = torch.rand(24, 30, generator=generator)
+    random = torch.rand(16, 25, generator=generator)
+    large = torch.rand(40, 50, generator=generator)
     skewed = (random**6 * 8).to(torch.uint8)
     theta = codes() | {
         "symbols": Quantized(values(1, 8), (random**3 * 8).to(torch.uint8)),
         "pruned": Quantized(values(1, 8), skewed),
-        "arranged": Sparse.of(values(24, 30), random < 0.1),
-        "others": Sparse.of(values(24, 30), random < 0.9),
-        "planes": Dense(values(24, 30)),
+        "arranged": Sparse.of(values(40, 50), large < 0.05),
+        "others": Sparse.of(values(16, 25), random < 0.9),
+        "planes": Dense(values(16, 25)),
         "many": Quantized(values(1, 300), (random * 300).to(torch.int16)),
     }
     return model_of(theta, {"bias": values(5)}, SIGNATURE)
@@ -154,7 +155,7 @@ def test_nothing_is_executed(tmp_path):
         sklc.load(path)
 
 
-LYING = {  # about a matrix of 24 × 30 that is kept where `arranged` is
+LYING = {  # about a matrix of 40 × 50 that is kept where `arranged` is
     "shape": [1 << 40],
     "n": 1 << 50,
     "symbols": 1 << 40,
