@@ -75,8 +75,8 @@ def rebuild(facts: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Any:
     for name, weight in given.items():
         dtype = np.dtype({"float32": "f4", "float64": "f8"}[facts["dtypes"][name]])
         shape = facts["shapes"][name]
-        if not shape:
-            weight = weight[:1]
+        if not shape:  # as the intercept is, where there is none
+            weight = weight.reshape(-1)[:1]
         array = weight.numpy().astype(dtype).reshape(shape)
         found[name] = array if array.ndim else dtype.type(array)
     _check(kind, found, n_features)

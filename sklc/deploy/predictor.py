@@ -233,4 +233,4 @@ def _tensor(part: Any, dtype: str) -> Tensor:
         tensor = part
     else:
         tensor = torch.as_tensor(np.require(np.asarray(part), requirements="W"))
-    return tensor.to(dtype_of(dtype)) if dtype else tensor
+    return (tensor.to(dtype_of(dtype)) if dtype else tensor).contiguous()

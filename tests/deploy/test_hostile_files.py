@@ -26,7 +26,7 @@ def net():
     generator = torch.Generator().manual_seed(0)
     random = torch.rand(16, 25, generator=generator)
     large = torch.rand(40, 50, generator=generator)
-    skewed = (random**6 * 8).to(torch.uint8)
+    skewed = (large**40 * 8).to(torch.uint8)
     theta = codes() | {
         "symbols": Quantized(values(1, 8), (random**3 * 8).to(torch.uint8)),
         "pruned": Quantized(values(1, 8), skewed),
