@@ -73,7 +73,7 @@ def decode(header: Header, packed: Bytes) -> Tensor:
         own = dtype_of(header)
         return decode({k: v for k, v in inner.items() if k != "stored"}, packed).to(own)
     header = {"kind": _PLAIN, **header}
-    read = _READ.get(header["kind"], streams.unpack)
+    read = READERS.get(header["kind"], streams.unpack)
     return read(header, packed)
 
 
@@ -225,7 +225,7 @@ def _read_arrangement(header: Header, packed: Bytes) -> Tensor:
     return torch.from_numpy(found).to(dtype_of(header))
 
 
-_READ: dict[str, Callable[[Header, Bytes], Tensor]] = {
+READERS: dict[str, Callable[[Header, Bytes], Tensor]] = {
     "Planes": _read_planes,
     "Symbols": _read_symbols,
     "Pruned": _read_pruned,

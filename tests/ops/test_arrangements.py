@@ -29,7 +29,7 @@ DENSITIES = [
 ]
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 17, 100, 1000, 20_000])
+@pytest.mark.parametrize("n", [1, 2, 3, 17, 100, 1000, 8000])
 def test_every_density_costs_what_it_must(n):
     rng = np.random.default_rng(n)
     for kept in sorted({round(density * n) for density in DENSITIES} | {1, n - 1}):
