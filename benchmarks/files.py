@@ -160,9 +160,7 @@ print(torch_alone, time.perf_counter() - start)
 def start_up():
     """Compare loading a model in a fresh process with importing torch alone."""
     module = nn.Linear(784, 300)
-    theta = {
-        "weight": AdaptiveQuantization(k=2).compress({"w": module.weight.data})["w"]
-    }
+    theta = AdaptiveQuantization(k=2).compress({"weight": module.weight.data}, mu=1.0)
     rest = {"bias": module.bias.detach()}
     model = CompressedModel(module, theta, rest, {}, Signature())
     times = []
