@@ -50,7 +50,7 @@ def rebuild(entry: Mapping[str, Any] | None) -> np.ndarray | None:
     elif kind != "object":
         good = good and _known(kind)
         good = good and not any(type(value) is str for value in values)
-    if not good or entry.keys() != {"dtype", "values"}:
+    if not good or entry.keys() != {"dtype", "values"} or not _distinct(values):
         msg = f"These are no labels: {entry!r:.200}."
         raise ValueError(msg)
     return np.array(values, dtype={"str": np.str_, "object": object}.get(kind, kind))
@@ -77,11 +77,17 @@ def rebuild_signature(entry: Mapping[str, Any]) -> Signature:
         and type(found.threshold) in (int, float)
         and type(found.flat) is bool
         and all(_is_input(own) for own in inputs)
+        and (not inputs or _distinct([own.name for own in inputs]))
     )
     if not good:
         msg = f"This is no signature: {entry!r:.200}."
         raise ValueError(msg)
     return found
+
+
+def _distinct(values: list[Any]) -> bool:
+    """Whether there are values, no two of which are equal."""
+    return len(set(values)) == len(values) > 0
 
 
 def _known(kind: Any) -> bool:

@@ -69,6 +69,9 @@ def load(
             msg = f"{path} holds a net: give load(..., module=...) its architecture."
             raise TypeError(msg)
         net = copy.deepcopy(module) if isinstance(module, nn.Module) else module()
+        if not isinstance(net, nn.Module):
+            msg = f"module must be a module, or make one, got {net!r}."
+            raise TypeError(msg)
         contents = _read_into(net, content, max_dense_bytes)
         own = {**dict(net.named_parameters()), **dict(net.named_buffers())}
         for name, tensor in contents.weights().items():
@@ -136,8 +139,4 @@ def _read_into(module: nn.Module, content: bytes, max_dense_bytes: int) -> Conte
             needed[name] = own[name].shape
     room = _SPARE * sum(tensor.nbytes for tensor in own.values())
     shapes = {name: tensor.shape for name, tensor in own.items()}
-    contents = read(content, max(max_dense_bytes, room), shapes, needed)
-    if contents.model != {"kind": "net"}:
-        msg = f"holds no net, but a {contents.model['kind']}: load it without a module."
-        raise ModelFileError(msg)
-    return contents
+    return read(content, max(max_dense_bytes, room), shapes, needed)

@@ -54,7 +54,7 @@ class Predictor:
         self.module_ = module
         self.signature_ = signature
         self.batch_size = batch_size
-        self._activation = activation or _ACTIVATIONS.get(signature.activation)
+        self.activation = activation
         if signature.classes is not None:
             self.classes_ = signature.classes
 
@@ -130,7 +130,8 @@ class Predictor:
         ValueError
             If they follow from the output by a function that is not known.
         """
-        activation = self._activation
+        known = _ACTIVATIONS.get(self.signature_.activation)
+        activation = self.activation or known
         if activation is None:
             msg = (
                 "Probabilities follow from the output of the net by a function of its "

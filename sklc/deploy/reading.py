@@ -100,7 +100,10 @@ class _Reader:
 
     def contents(self, header: dict[str, Any]) -> Contents:
         """Return what the header tells of."""
-        codes, rest = header.pop("codes"), header.pop("rest")
+        codes, rest, model = header.pop("codes"), header.pop("rest"), header["model"]
+        if self._shapes is not None and model != {"kind": "net"}:
+            msg = f"holds no net, but a {model['kind']}: load it without a module."
+            raise ModelFileError(msg)
         names = [name for name, _ in codes]
         given = {name: entry["shape"] for name, entry in rest.items()}
         twice = len({*names, *rest}) < len(names) + len(rest)
@@ -116,7 +119,7 @@ class _Reader:
         tensors = {name: self._fetch(name, entry) for name, entry in rest.items()}
         if self._tensors.keys() != self._arrays.keys():
             damaged("it has bytes that nothing refers to")
-        texts = [header["model"]["kind"], *header["libraries"].values()]
+        texts = [model["kind"], *header["libraries"].values()]
         if not all(type(text) is str for text in texts):
             damaged("its kind and its versions are no texts")
         header["signature"] = labels.rebuild_signature(header["signature"])

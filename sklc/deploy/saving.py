@@ -5,7 +5,7 @@ import os
 from sklc.deploy.model import CompressedModel
 from sklc.deploy.sizes import SizeReport, size_report
 from sklc.deploy.writing import write
-from sklc.files import File
+from sklc.files import File, Locked
 
 
 def save(
@@ -22,7 +22,11 @@ def save(
     """
     written = write(model, values)
     report = size_report(model, written)
-    file = File(path)
+    try:
+        file = File(path)
+    except Locked as error:
+        msg = f"{path} is being written by another process."
+        raise OSError(msg) from error
     try:
         file.write(written.content)
     finally:

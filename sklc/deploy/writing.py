@@ -11,7 +11,7 @@ from torch import Tensor
 from sklc import __version__
 from sklc.codes import Code, Dense, Factored, Sum, Theta, decompress
 from sklc.codes.streams import Floats, Stream
-from sklc.codes.theta import describe, mapped
+from sklc.codes.theta import describe, mapped, to
 from sklc.deploy import coding, labels, linear
 from sklc.deploy.container import to_bytes
 from sklc.deploy.model import CompressedModel
@@ -44,6 +44,7 @@ class Written:
     change: dict[str, float]
 
 
+@torch.no_grad()
 def write(model: CompressedModel, values: str | None = None) -> Written:
     """Return the content of a model's file.
 
@@ -64,7 +65,7 @@ def write(model: CompressedModel, values: str | None = None) -> Written:
         msg = f"values must be 'float16', 'bfloat16' or None, got {values!r}."
         raise ValueError(msg)
     dtype = _VALUES[values]
-    theta = {name: smaller(code) for name, code in model.theta.items()}
+    theta = {name: smaller(code) for name, code in to(model.theta, "cpu").items()}
     rounded = theta if dtype is None else mapped(theta, lambda t: _rounded(t, dtype))
     change = {} if dtype is None else _change(theta, rounded, str(values))
     owner = ""

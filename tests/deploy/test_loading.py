@@ -136,6 +136,8 @@ def test_what_is_missing_is_said(tmp_path):
         sklc.load(tmp_path / "nothing", Net)
     with pytest.raises(ValueError, match="weight has no memory yet"):
         sklc.load(tmp_path / "m", Net().to("meta"))
+    with pytest.raises(TypeError, match="must be a module, or make one, got 3"):
+        sklc.load(tmp_path / "m", lambda: 3)
     lazy = Net()
     lazy.head = nn.LazyLinear(3)
     with pytest.raises(ValueError, match="weight has no memory yet"):

@@ -1,5 +1,6 @@
 """What a fitted compressor saves predicts as it does, elsewhere."""
 
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -21,6 +22,7 @@ from torch import nn
 
 import sklc
 from sklc import LCCompressor
+from sklc.exceptions import ModelFileError
 from sklc.schemes import AdaptiveQuantization, ConstraintL0Pruning, LowRank
 
 X, y = make_classification(300, n_features=5, n_informative=3, random_state=0)
@@ -44,6 +46,7 @@ FLOATS = y.astype("float32")
 NAMES = np.array(["good", "bad"])[y]
 NETS = {
     "labels": (NeuralNetClassifier, nn.CrossEntropyLoss, 2, NAMES),
+    "objects": (NeuralNetClassifier, nn.CrossEntropyLoss, 2, NAMES.astype(object)),
     "numbers": (NeuralNetClassifier, nn.CrossEntropyLoss, 2, y + 3),
     "truth": (NeuralNetClassifier, nn.CrossEntropyLoss, 2, y > 0),
     "probabilities": (NeuralNetClassifier, nn.NLLLoss, 2, y, nn.Softmax(-1)),
@@ -95,6 +98,8 @@ def test_samples_come_in_any_form(tmp_path):
     with pytest.raises(ValueError, match="must have samples"):
         found.predict(X[:0])
     assert not found.module_.training
+    again = pickle.loads(pickle.dumps(found))
+    np.testing.assert_array_equal(again.predict(X), found.predict(X))
 
 
 class Two(nn.Module):
@@ -188,7 +193,9 @@ def test_linear_models_are_ready_estimators(model, targets, as_frame, tmp_path):
     if hasattr(lc, "predict_proba"):
         own_proba = lc.predict_proba(samples)
         np.testing.assert_array_equal(found.predict_proba(samples), own_proba)
-    with pytest.raises(sklc.exceptions.ModelFileError, match="does not fit the module"):
+    with pytest.raises(
+        ModelFileError, match="holds no net, but a"
+    ):
         sklc.load(tmp_path / "m", architecture())
 
 
