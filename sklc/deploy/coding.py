@@ -26,6 +26,9 @@ from sklc.codes.streams import Floats, Header, Indices, Positions, Stream
 from sklc.ops import arrangements, bits, rans, tables
 from sklc.ops.bits import Bytes
 
+#: Dtypes of values that are narrower in the file, by name.
+VALUES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
 _PIECE = 1 << 20  # symbols counted at a time
 _PLAIN = Floats.__name__  # the kind that goes without saying
 _WORTH = 63 / 64  # of the bytes that entropy coding leaves at most
@@ -68,13 +71,13 @@ def decode(header: Header, packed: Bytes) -> Tensor:
         If the header tells of other bytes than these. What a tensor takes, see
         :func:`n_bytes`, is believed.
     """
-    if "stored" in header:
-        inner = {**header, "dtype": header["stored"]}
-        own = dtype_of(header)
-        return decode({k: v for k, v in inner.items() if k != "stored"}, packed).to(own)
-    header = {"kind": _PLAIN, **header}
-    read = READERS.get(header["kind"], streams.unpack)
-    return read(header, packed)
+    stored = header.get("stored", header["dtype"])
+    if stored != header["dtype"] and stored not in VALUES:
+        msg = f"Values are stored as one of {', '.join(VALUES)}, and not as {stored!r}."
+        raise ValueError(msg)
+    inner = {"kind": _PLAIN, **header, "dtype": stored}
+    tensor = READERS.get(inner["kind"], streams.unpack)(inner, packed)
+    return tensor.to(dtype_of(header))
 
 
 def n_bytes(header: Header) -> int:
@@ -201,13 +204,13 @@ def _pruned(stream: Indices, index: Bytes, zero: int) -> tuple[Header, Bytes]:
 def _read_pruned(header: Header, packed: Bytes) -> Tensor:
     tensor = torch.empty(header["shape"], dtype=dtype_of(header))
     flat = tensor.reshape(-1).numpy()
-    kept, zero, width = header["kept"], header["zero"], header["n_values"] - 1
+    kept, zero, k = header["kept"], header["zero"], header["n_values"] - 1
     support, rest = np.split(packed, [header["support"]])
     places = arrangements.decode(support, kept, len(flat), header["symbols"])
-    if len(rest) == bits.n_bytes(kept, bits.width_for(width)):
-        others = bits.unpack(rest, bits.width_for(width), kept)
+    if len(rest) == bits.n_bytes(kept, bits.width_for(k)):
+        others = bits.unpack(rest, bits.width_for(k), kept)
     else:
-        others = _symbols(rest, width, kept).astype(np.int64)
+        others = _symbols(rest, k, kept).astype(np.int64)
     flat[:] = zero
     flat[places] = others + (others >= zero)
     return tensor

@@ -1,7 +1,7 @@
 """What a compressed model takes: row by row, as papers count, and as its file does."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import singledispatch
 from typing import Any
 
@@ -12,14 +12,9 @@ from sklc.codes.streams import Floats, Indices, Positions, Stream
 from sklc.codes.theta import nbits_by_weight
 from sklc.deploy import coding
 from sklc.deploy.model import CompressedModel
-from sklc.deploy.table import Cell, Table
+from sklc.deploy.table import Table
 from sklc.deploy.writing import Written
 from sklc.layers import LayerInfo
-
-_COLUMNS = (
-    *("name", "code", "parameters", "dense_bytes", "nbits", "bytes", "entropy_bytes"),
-    *("dense_flops", "flops", "change"),
-)
 
 
 @dataclass(frozen=True)
@@ -97,15 +92,14 @@ class SizeReport:
         )
 
     def table(self) -> Table:
-        """Return the rows, and their total, as a table."""
-        rows = [[getattr(row, c) for c in _COLUMNS] for row in (*self.rows, self.total)]
-        used = [
-            at
-            for at in range(len(_COLUMNS))
-            if at < 7 or any(row[at] is not None for row in rows)
-        ]
-        names = [_COLUMNS[at].replace("_", " ") for at in used]
-        return Table(names, [[_cell(row[at]) for at in used] for row in rows])
+        """Return the rows, and their total, as a table of the columns that say much."""
+        columns = self.to_dict()
+        optional = "dense_flops", "flops", "change"
+        for name in optional:
+            if all(value is None for value in columns[name]):
+                del columns[name]
+        names = [name.replace("_", " ") for name in columns]
+        return Table(names, list(zip(*columns.values(), strict=True)))
 
     def __str__(self) -> str:
         return str(self.table())
@@ -117,7 +111,8 @@ class SizeReport:
     def to_dict(self) -> dict[str, list[Any]]:
         """Return the columns by name, the total included."""
         rows = *self.rows, self.total
-        return {name: [getattr(row, name) for row in rows] for name in _COLUMNS}
+        names = [field.name for field in fields(SizeRow)]
+        return {name: [getattr(row, name) for row in rows] for name in names}
 
     def to_frame(self) -> Any:
         """Return a frame of pandas: a row for each name, the total included."""
@@ -132,29 +127,33 @@ def size_report(model: CompressedModel, written: Written) -> SizeReport:
     counted: set[int] = set()
     rows = []
     for name, code in model.theta.items():
-        dense, flops = _flops(code, model.layers.get(name))
-        weight = code.shape.numel()
         streams = written.theta[name].streams().values()
-        own = [s for s in streams if id(s.tensor) not in counted]
+        own = [stream for stream in streams if id(stream.tensor) not in counted]
         counted |= {id(stream.tensor) for stream in own}
-        rows.append(
-            SizeRow(
-                name,
-                type(code).__name__,
-                weight,
-                code.dense().nbytes,
-                bits[name],
-                written.n_bytes[name],
-                sum(entropy_bits(stream) for stream in own) / 8,
-                dense,
-                flops,
-                written.change.get(name),
-            )
+        dense_flops, flops = _flops(code, model.layers.get(name))
+        row = SizeRow(
+            name,
+            type(code).__name__,
+            parameters=code.shape.numel(),
+            dense_bytes=code.dense().nbytes,
+            nbits=bits[name],
+            bytes=written.n_bytes[name],
+            entropy_bytes=sum(map(entropy_bits, own)) / 8,
+            dense_flops=dense_flops,
+            flops=flops,
+            change=written.change.get(name),
         )
+        rows.append(row)
     for name, tensor in model.rest.items():
-        n, entropy = tensor.nbytes, entropy_bits(Floats(tensor)) / 8
-        sizes = n, 8 * n, written.n_bytes[name], entropy
-        rows.append(SizeRow(name, "", tensor.numel(), *sizes))
+        row = SizeRow(
+            name,
+            parameters=tensor.numel(),
+            dense_bytes=tensor.nbytes,
+            nbits=8 * tensor.nbytes,
+            bytes=written.n_bytes[name],
+            entropy_bytes=entropy_bits(Floats(tensor)) / 8,
+        )
+        rows.append(row)
     header = len(written.content) - sum(written.n_bytes.values())
     return SizeReport((*rows, SizeRow("(header)", bytes=header, entropy_bytes=header)))
 
@@ -203,7 +202,3 @@ def _flops(code: Code, layer: LayerInfo | None) -> tuple[float | None, float | N
 def _sum(rows: list[SizeRow], name: str) -> float | None:
     found = [getattr(row, name) for row in rows]
     return sum(found) if found and None not in found else None
-
-
-def _cell(value: Any) -> Cell:
-    return round(value, 4) if isinstance(value, float) and value < 1 else value

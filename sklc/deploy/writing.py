@@ -18,7 +18,6 @@ from sklc.deploy.model import CompressedModel
 from sklc.exceptions import warn
 from sklc.ops.bits import Bytes
 
-_VALUES = {"float16": torch.float16, "bfloat16": torch.bfloat16, None: None}
 _MUCH = 1e-2  # relative change of a weight that is warned of
 
 
@@ -61,39 +60,23 @@ def write(model: CompressedModel, values: str | None = None) -> Written:
     TypeError
         If the model has what no file holds, such as labels that are dates.
     """
-    if values not in _VALUES:
+    if values is not None and values not in coding.VALUES:
         msg = f"values must be 'float16', 'bfloat16' or None, got {values!r}."
         raise ValueError(msg)
-    dtype = _VALUES[values]
+    dtype = None if values is None else coding.VALUES[values]
     theta = {name: smaller(code) for name, code in to(model.theta, "cpu").items()}
     rounded = theta if dtype is None else mapped(theta, lambda t: _rounded(t, dtype))
     change = {} if dtype is None else _change(theta, rounded, str(values))
-    owner = ""
-    sizes: dict[str, int] = {}
-    arrays: dict[str, Bytes] = {}
-    names: dict[int, tuple[str, Tensor]] = {}
-
-    def store(name: str, stream: Stream, values: torch.dtype | None = dtype) -> Any:
-        key = id(stream.tensor)
-        if key in names:
-            return names[key][0]
-        entry, packed = coding.encode(stream, values)
-        unique = name
-        while unique in arrays:  # a weight "a.b" beside a term "b" of a weight "a"
-            unique += "'"
-        coding.n_bytes(entry)  # which refuses dtypes that are not read
-        names[key], arrays[unique] = (unique, stream.tensor), packed
-        sizes[owner] = sizes.get(owner, 0) + len(packed)
-        return entry if unique == name else {**entry, "name": unique}
-
-    codes: list[Any] = []
-    for owner, code in rounded.items():
-        sizes[owner] = 0
-        codes.append([owner, describe(code, owner, store)])
-    rest = {}
-    for owner, tensor in model.rest.items():
-        names.clear()  # a tensor of its own, even if it is in Θ too
-        rest[owner] = store(owner, Floats(tensor), None)
+    streams = _Streams(dtype)
+    codes, rest, sizes = [], {}, {}
+    for name, code in rounded.items():
+        before = streams.n_bytes
+        codes.append([name, describe(code, name, streams.store)])
+        sizes[name] = streams.n_bytes - before
+    for name, tensor in model.rest.items():
+        before = streams.n_bytes
+        rest[name] = streams.put(name, Floats(tensor), None)
+        sizes[name] = streams.n_bytes - before
     header = {
         "codes": codes,
         "libraries": {
@@ -105,7 +88,43 @@ def write(model: CompressedModel, values: str | None = None) -> Written:
         "rest": rest,
         "signature": labels.describe_signature(model.signature),
     }
-    return Written(to_bytes(header, arrays), rounded, sizes, change)
+    return Written(to_bytes(header, streams.arrays), rounded, sizes, change)
+
+
+class _Streams:
+    """The arrays of a file.
+
+    Parameters
+    ----------
+    values : torch.dtype or None
+        Of floats that are wider.
+    """
+
+    def __init__(self, values: torch.dtype | None) -> None:
+        self._values = values
+        self._names: dict[int, tuple[str, Tensor]] = {}
+        self.arrays: dict[str, Bytes] = {}
+        self.n_bytes = 0
+
+    def store(self, name: str, stream: Stream) -> Any:
+        """Put a stream away; return what reads it, or the name of one that is there."""
+        key = id(stream.tensor)
+        if key in self._names:
+            return self._names[key][0]
+        entry = self.put(name, stream, self._values)
+        self._names[key] = entry.get("name", name), stream.tensor
+        return entry
+
+    def put(self, name: str, stream: Stream, values: torch.dtype | None) -> Any:
+        """Put a stream away, and return what reads it."""
+        entry, packed = coding.encode(stream, values)
+        coding.n_bytes(entry)  # which refuses dtypes that are not read
+        unique = name
+        while unique in self.arrays:  # a weight "a.b" beside a term "b" of a weight "a"
+            unique += "'"
+        self.arrays[unique] = packed
+        self.n_bytes += len(packed)
+        return entry if unique == name else {**entry, "name": unique}
 
 
 def smaller(code: Code) -> Code:
@@ -120,9 +139,8 @@ def smaller(code: Code) -> Code:
 
 def _rounded(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a tensor with values that a narrower dtype holds, in its own."""
-    return (
-        tensor.to(dtype).to(tensor.dtype) if coding.narrows(tensor, dtype) else tensor
-    )
+    narrow = coding.narrows(tensor, dtype)
+    return tensor.to(dtype).to(tensor.dtype) if narrow else tensor
 
 
 def _change(

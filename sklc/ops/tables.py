@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 from sklc.ops import bits, rans
 from sklc.ops.bits import Bytes
 
+_MOST = 256  # symbols
+
 
 def pack(table: rans.Frequencies) -> Bytes:
     """Pack the frequencies of at most 256 symbols.
@@ -28,7 +30,7 @@ def unpack(packed: Bytes, n_symbols: int) -> tuple[rans.Frequencies, Bytes]:
     ValueError
         If these are no frequencies.
     """
-    table: NDArray[np.uint32] = np.zeros(n_symbols, dtype=np.uint32)
+    table: NDArray[np.uint32] = np.zeros(min(n_symbols, _MOST), dtype=np.uint32)
     size = int(packed[0]) + 1 if len(packed) else 0
     n_mask = -(-n_symbols // 8)
     head, rest = np.split(packed[1:], [min(size, n_mask)])
@@ -38,7 +40,7 @@ def unpack(packed: Bytes, n_symbols: int) -> tuple[rans.Frequencies, Bytes]:
         some = np.flatnonzero(np.unpackbits(head))
     end = bits.n_bytes(size, rans.BITS)
     good = len(some) == size > 0 and len(rest) >= end
-    if good and (np.diff(some) > 0).all() and some[-1] < n_symbols:
+    if good and (np.diff(some) > 0).all() and some[-1] < len(table):
         table[some] = bits.unpack(rest[:end], rans.BITS, size) + 1
     if table.sum() != rans.TOTAL:
         msg = "A table of frequencies is damaged."

@@ -193,9 +193,7 @@ def test_linear_models_are_ready_estimators(model, targets, as_frame, tmp_path):
     if hasattr(lc, "predict_proba"):
         own_proba = lc.predict_proba(samples)
         np.testing.assert_array_equal(found.predict_proba(samples), own_proba)
-    with pytest.raises(
-        ModelFileError, match="holds no net, but a"
-    ):
+    with pytest.raises(ModelFileError, match="holds no net, but a"):
         sklc.load(tmp_path / "m", architecture())
 
 
