@@ -55,8 +55,8 @@ def parse(content: bytes) -> tuple[dict[str, Any], dict[str, Bytes]]:
         sizes = {name: entry["shape"][0] for name, entry in head.items()}
         whole = all(type(size) is int and size >= 0 for size in sizes.values())
     except Exception as error:  # whatever a file may hold that somebody else wrote
-        damaged(repr(error), error)
-    if type(version) is not int or version > FORMAT:
+        damaged(f"{error!r:.200}", error)
+    if type(version) is not int or not 1 <= version <= FORMAT:
         msg = (
             f"has format {version!r}, and this version of sklc reads formats up to "
             f"{FORMAT}: upgrade sklc."
@@ -67,7 +67,7 @@ def parse(content: bytes) -> tuple[dict[str, Any], dict[str, Bytes]]:
         found = _head({**header, "format": version, "checksum": checksum}, sizes)
         blank = _head({**header, "format": version, "checksum": _BLANK}, sizes)
     except Exception as error:
-        damaged(repr(error), error)
+        damaged(f"{error!r:.200}", error)
     data = memoryview(content)[end:]
     if not whole or found != content[:end] or sum(sizes.values()) != len(data):
         damaged("its head is not as it is written")

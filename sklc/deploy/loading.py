@@ -130,13 +130,12 @@ def _read_into(module: nn.Module, content: bytes, max_dense_bytes: int) -> Conte
                 "to_empty(device='cpu')."
             )
             raise ValueError(msg)
-    needed = {name: tensor.shape for name, tensor in own.items()}
-    own |= dict(module.named_buffers())
-    for name in own.keys() - needed.keys():
+    needed = [*own]
+    for name, tensor in module.named_buffers():
+        own[name] = tensor
         path, _, last = name.rpartition(".")
         kept = last not in module.get_submodule(path)._non_persistent_buffers_set
         if kept and last != _COUNTS:
-            needed[name] = own[name].shape
+            needed.append(name)
     room = _SPARE * sum(tensor.nbytes for tensor in own.values())
-    shapes = {name: tensor.shape for name, tensor in own.items()}
-    return read(content, max(max_dense_bytes, room), shapes, needed)
+    return read(content, max(max_dense_bytes, room), own, needed)

@@ -1,6 +1,6 @@
 """From the content of a file, which nobody is to believe, to codes and tensors."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from sklc.exceptions import ModelFileError
 from sklc.ops.bits import Bytes
 from sklc.signature import Signature
 
-Shapes = Mapping[str, Sequence[int]]
+Likes = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +48,8 @@ class Contents:
 def read(
     content: bytes,
     max_bytes: int,
-    shapes: Shapes | None = None,
-    needed: Shapes | None = None,
+    like: Likes | None = None,
+    needed: Collection[str] = (),
 ) -> Contents:
     """Return what a file holds.
 
@@ -59,10 +59,11 @@ def read(
     max_bytes : int
         What its tensors may take in all: codes, and (where shapes are not known) what
         they stand for.
-    shapes : dict of str to tuple of int, default=None
-        Of the tensors that a module has. None if nothing is known of them.
-    needed : dict of str to tuple of int
-        Those of them that must be in the file.
+    like : dict of str to Tensor, default=None
+        The tensors that a module has, whose shapes those of the file must have. None
+        if nothing is known of them.
+    needed : collection of str
+        Which of them must be in the file.
 
     Raises
     ------
@@ -71,7 +72,7 @@ def read(
     """
     header, arrays = parse(content)
     with unbelieved():
-        return _Reader(arrays, max_bytes, shapes, needed or {}).contents(header)
+        return _Reader(arrays, max_bytes, like, needed).contents(header)
 
 
 @contextmanager
@@ -82,7 +83,7 @@ def unbelieved() -> Iterator[None]:
     except ModelFileError:
         raise
     except Exception as error:  # whatever a file may hold that somebody else wrote
-        msg = f"cannot be used: {error!r}."
+        msg = f"cannot be used: {error!r:.200}."
         raise ModelFileError(msg) from error
 
 
@@ -91,30 +92,30 @@ class _Reader:
         self,
         arrays: dict[str, Bytes],
         max_bytes: int,
-        shapes: Shapes | None,
-        needed: Shapes,
+        like: Likes | None,
+        needed: Collection[str],
     ) -> None:
         self._arrays, self._left = arrays, max_bytes
-        self._shapes, self._needed = shapes, needed
+        self._like, self._needed = like, needed
         self._tensors: dict[str, Tensor] = {}
 
     def contents(self, header: dict[str, Any]) -> Contents:
         """Return what the header tells of."""
         codes, rest, model = header.pop("codes"), header.pop("rest"), header["model"]
-        if self._shapes is not None and model != {"kind": "net"}:
+        if self._like is not None and model != {"kind": "net"}:
             msg = f"holds no net, but a {model['kind']}: load it without a module."
             raise ModelFileError(msg)
         names = [name for name, _ in codes]
-        given = {name: entry["shape"] for name, entry in rest.items()}
         twice = len({*names, *rest}) < len(names) + len(rest)
         if twice or not all(type(name) is str for name in names):
             damaged("a weight has no name of its own")
         self._check_names({*names, *rest})
-        self._check_shapes(given)
+        for name, entry in rest.items():
+            self._check_fit(name, entry["shape"], coding.dtype_of(entry))
         theta = {name: rebuild(entry, name, self._fetch) for name, entry in codes}
-        self._check_shapes({name: code.shape for name, code in theta.items()})
-        if self._shapes is None:
-            for code in theta.values():
+        for name, code in theta.items():
+            self._check_fit(name, code.shape, torch.float64)
+            if self._like is None:
                 self._take(code.shape.numel() * torch.float64.itemsize)
         tensors = {name: self._fetch(name, entry) for name, entry in rest.items()}
         if self._tensors.keys() != self._arrays.keys():
@@ -150,10 +151,10 @@ class _Reader:
             raise ModelFileError(msg)
 
     def _check_names(self, names: set[str]) -> None:
-        if self._shapes is None:
+        if self._like is None:
             return
-        lacking = sorted(self._needed.keys() - names)
-        unknown = sorted(names - self._shapes.keys())
+        lacking = sorted(set(self._needed) - names)
+        unknown = sorted(names - self._like.keys())
         if lacking or unknown:
             msg = "does not fit the module:"
             if lacking:
@@ -163,17 +164,20 @@ class _Reader:
             msg += " give the architecture that was compressed."
             raise ModelFileError(msg)
 
-    def _check_shapes(self, given: Mapping[str, Sequence[int]]) -> None:
-        if self._shapes is None:
+    def _check_fit(self, name: str, shape: Sequence[int], dtype: torch.dtype) -> None:
+        """Raise unless the module has such a tensor, whatever its precision."""
+        if self._like is None:
             return
-        wrong = [
-            f"{name} is {tuple(shape)}, and {tuple(self._shapes[name])} in the module"
-            for name, shape in given.items()
-            if tuple(shape) != tuple(self._shapes[name])
-        ]
-        if wrong:
-            msg = (
-                f"does not fit the module: {'; '.join(wrong)}. Give the architecture "
-                "that was compressed."
-            )
-            raise ModelFileError(msg)
+        own = self._like[name]
+        real = own.is_floating_point() and dtype.is_floating_point
+        if tuple(shape) != tuple(own.shape):
+            which = f"{name} is {tuple(shape)}, and {tuple(own.shape)} in the module"
+        elif own.dtype != dtype and not real:
+            which = f"{name} is of {dtype}, and of {own.dtype} in the module"
+        else:
+            return
+        msg = (
+            f"does not fit the module: {which}. Give the architecture that was "
+            "compressed."
+        )
+        raise ModelFileError(msg)

@@ -21,6 +21,8 @@ Symbols = NDArray[np.uint8]
 BITS = 12
 TOTAL = 1 << BITS
 _LOWEST = 1 << 16
+_UNIT = 1 << 16  # of costs, which are integers so that sums of them are exact
+_COSTS = np.round(_UNIT * (BITS - np.log2(np.arange(TOTAL + 1).clip(1)))).astype(int)
 _STEPS = 1 << 12  # that a stream may take: no stream is slow to read
 _BYTES = 512  # of output for each lane, which takes up to 4 itself
 
@@ -53,7 +55,7 @@ def frequencies(counts: NDArray[np.int64]) -> Frequencies:
 def n_bits(counts: NDArray[np.int64], table: Frequencies) -> float:
     """Return the bits of symbols that occur so often, if these are the frequencies."""
     some = counts > 0
-    return float(counts[some] @ (BITS - np.log2(table[some])))
+    return int(counts[some] @ _COSTS[table[some]]) / _UNIT
 
 
 def encode(symbols: Symbols, table: Frequencies) -> Bytes:

@@ -128,6 +128,18 @@ def test_a_module_of_another_architecture_is_left_as_it_is(tmp_path):
         sklc.load(tmp_path / "m", wide)
 
 
+def test_kinds_of_numbers_are_those_of_the_module(tmp_path):
+    class Masked(Net):
+        def __init__(self, dtype):
+            super().__init__()
+            self.register_buffer("mask", torch.ones(3).to(dtype))
+
+    saved(tmp_path / "m", Masked(torch.complex64).eval())
+    assert sklc.load(tmp_path / "m", Masked(torch.complex64)).module_.mask.is_complex()
+    with pytest.raises(ModelFileError, match=r"mask is of torch\.complex64, and of"):
+        sklc.load_into(Masked(torch.float32), tmp_path / "m")
+
+
 def test_what_is_missing_is_said(tmp_path):
     saved(tmp_path / "m", a_net())
     with pytest.raises(TypeError, match="holds a net: give load"):

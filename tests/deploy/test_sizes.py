@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from cases import draw, uses
-from compressed import codes, model_of, values
+from compressed import SIGNATURE, codes, model_of, values
 
 from sklc.codes import Quantized, Scaled, Sparse, nbits
 from sklc.deploy.saving import save, sized
+from sklc.schemes import AdaptiveQuantization, ConstraintL0Pruning
 
 
 @pytest.mark.parametrize("option", [None, "float16", "bfloat16"])
@@ -66,3 +67,22 @@ def test_entropy_bounds_are_those_of_the_symbols():
     support = np.log2(100 * 99 / 2) / 8
     assert support < rows["s"].entropy_bytes < support + 8
     assert rows["q"].entropy_bytes > rows["f"].entropy_bytes
+
+
+def test_a_large_net_takes_what_papers_say():
+    """The sizes of LeNet300, whose weights cost nothing beyond what is counted."""
+    shapes = {
+        "fc1.weight": (300, 784),
+        "fc2.weight": (100, 300),
+        "fc3.weight": (10, 100),
+    }
+    weights = draw(shapes)
+    rest = {f"fc{i}.bias": values(n) for i, n in [(1, 300), (2, 100), (3, 10)]}
+
+    def kilobytes(scheme, option=None):
+        theta = scheme.compress(weights, mu=1.0)
+        return sized(model_of(theta, rest, SIGNATURE), option).file_bytes / 1000
+
+    assert kilobytes(AdaptiveQuantization(k=2)) < 37
+    assert kilobytes(ConstraintL0Pruning(kappa=0.05)) < 57
+    assert kilobytes(ConstraintL0Pruning(kappa=0.05), "float16") < 35
