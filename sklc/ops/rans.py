@@ -115,23 +115,24 @@ def decode(packed: Bytes, table: Frequencies, n: int) -> Symbols:
     symbol_of = np.repeat(np.arange(len(table), dtype=np.uint8), table)
     f_of = table[symbol_of]
     rest_of = np.arange(TOTAL, dtype=np.uint32) - _before(table)[symbol_of]
-    out = np.empty(n, dtype=np.uint8)
+    slots = np.empty(n, dtype=np.uint16)
     _check(bool((state >= _LOWEST).all()))
     read = 0
     for first in range(0, n, lanes):
-        part = out[first : first + lanes]
-        x = state[: len(part)]
+        x = state[: n - first]
         slot = x & (TOTAL - 1)
-        np.take(symbol_of, slot, out=part)
-        x[:] = f_of[slot] * (x >> BITS) + rest_of[slot]
-        low = np.flatnonzero(x < _LOWEST)
+        slots[first : first + lanes] = slot
+        x >>= BITS
+        x *= f_of[slot]
+        x += rest_of[slot]
+        low = (x < _LOWEST).nonzero()[0]
         if len(low):
             more = words[read : read + len(low)]
-            read += len(low)
             _check(len(more) == len(low))
+            read += len(low)
             x[low] = x[low] << 16 | more
     _check(read == len(words) and bool((state == _LOWEST).all()))
-    return out
+    return symbol_of[slots]
 
 
 def _lanes(n: int, n_bytes: float) -> int:
