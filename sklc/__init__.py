@@ -4,13 +4,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sklc.deploy.loading import load, load_into
     from sklc.estimator.compressor import LCCompressor
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["LCCompressor", "__version__"]
+__all__ = ["LCCompressor", "__version__", "load", "load_into"]
 
-_HOMES = {"LCCompressor": "sklc.estimator.compressor"}
+_HOMES = {
+    "LCCompressor": "sklc.estimator.compressor",
+    "load": "sklc.deploy.loading",
+    "load_into": "sklc.deploy.loading",
+}
 _ROOMS = ("codes", "costs", "deploy", "lstep", "metrics", "schemes", "testing")
 
 

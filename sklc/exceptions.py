@@ -16,6 +16,10 @@ class CheckpointError(ValueError):
     """A checkpoint cannot be used: its file is damaged, in use, or of another run."""
 
 
+class ModelFileError(ValueError):
+    """A file holds no model that can be used: damaged, hostile, too new, or another."""
+
+
 class UselessResultWarning(UserWarning):
     """A fit ended with a result that is of little use, and says why and what to do."""
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from sklc import LCCompressor
 from sklc.codes import pack
-from sklc.lc.files import File
+from sklc.files import File
 from sklc.lstep import NetLStep
 from sklc.schemes import AdaptiveQuantization, Additive, ConstraintL0Pruning, LowRank
 

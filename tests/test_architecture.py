@@ -25,7 +25,7 @@ MODULES = {
 
 #: From the ground up; what is not named here (plots, data, tests) is on top.
 FLOORS = [
-    {"checks", "exceptions", "layers", "selection", "signature", "wrappers"},
+    {"checks", "exceptions", "files", "layers", "selection", "signature", "wrappers"},
     {"ops"},
     {"codes"},
     {"costs"},

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from sklc.codes.streams import Stream
 
+_INTEGERS = torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64
+
 
 class Code(ABC):
     """The compressed form of one weight: a frozen dataclass of tensors.
@@ -32,6 +34,14 @@ class Code(ABC):
     @abstractmethod
     def streams(self) -> dict[str, Stream]:
         """Return how each tensor field is stored, by field name."""
+
+    def validate(self) -> None:  # noqa: B027
+        """Raise a ValueError unless the fields make a code.
+
+        For codes that come from elsewhere, which nobody is to believe. Nothing is
+        decompressed, and :meth:`dense` is safe to call if this returns; whether there
+        is memory for the :attr:`shape` is another question.
+        """
 
     def split(self, shapes: Sequence[torch.Size]) -> list[Self]:
         """Cut the code of a ``(groups, n)`` matrix into codes of the weights in it.
@@ -88,6 +98,33 @@ def descendants(kind: Any) -> list[Any]:
     """Return all subclasses of a class, theirs included."""
     children: list[Any] = kind.__subclasses__()
     return children + [below for child in children for below in descendants(child)]
+
+
+def require(good: bool, code: Code, what: str) -> None:
+    """Raise a ValueError that says `what` a code needs, unless it has it."""
+    if not good:
+        msg = f"A {type(code).__name__} needs {what}."
+        raise ValueError(msg)
+
+
+def is_numbers(tensor: Any, ndim: int) -> bool:
+    """Whether something is a tensor of real numbers, with so many dimensions."""
+    floats = isinstance(tensor, Tensor) and tensor.is_floating_point()
+    return floats and tensor.ndim == ndim
+
+
+def is_below(index: Any, n: int) -> bool:
+    """Whether something is a tensor of integers from 0 to below `n`."""
+    if not isinstance(index, Tensor) or index.dtype not in _INTEGERS:
+        return False
+    return not index.numel() or bool(index.min() >= 0 and index.max() < n)
+
+
+def is_shape(size: Any) -> bool:
+    """Whether something is a tuple of sizes."""
+    return isinstance(size, tuple) and all(
+        type(length) is int and length >= 0 for length in size
+    )
 
 
 def index_dtype(n_values: int) -> torch.dtype:

@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from sklc.codes.base import Code
+from sklc.codes.base import Code, require
 from sklc.codes.streams import Floats, Stream
 
 
@@ -31,6 +31,11 @@ class Dense(Code):
 
     def streams(self) -> dict[str, Stream]:
         return {"weight": Floats(self.weight)}
+
+    def validate(self) -> None:
+        weight: object = self.weight
+        good = isinstance(weight, Tensor) and weight.is_floating_point()
+        require(good, self, "a tensor of real numbers")
 
     def split(self, shapes: Sequence[torch.Size]) -> list[Self]:
         parts = self.weight.reshape(-1).split([shape.numel() for shape in shapes])

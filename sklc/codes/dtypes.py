@@ -1,4 +1,4 @@
-"""The dtypes that tensors of a code may have, by name."""
+"""The dtypes that tensors of a model may have, by name."""
 
 import torch
 
@@ -7,6 +7,7 @@ _DTYPES = {
     for dtype in (
         *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
         *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+        *(torch.bool, torch.complex64, torch.complex128),
     )
 }
 

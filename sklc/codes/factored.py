@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sklc.codes.base import Code
+from sklc.codes.base import Code, is_numbers, is_shape, require
 from sklc.codes.streams import Floats, Stream
-from sklc.ops.tensors import tensorize
+from sklc.ops.tensors import VIEWS, matrix_shape, tensorize
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,19 @@ class Factored(Code):
 
     def dense(self) -> Tensor:
         return tensorize(self.left @ self.right, self.shape, self.conv_scheme)
+
+    def validate(self) -> None:
+        factors = is_numbers(self.left, 2) and is_numbers(self.right, 2)
+        require(factors, self, "two matrices of real numbers")
+        require(self.left.dtype == self.right.dtype, self, "factors of one dtype")
+        require(self.right.shape[0] == self.rank, self, "two factors of one rank")
+        view = self.conv_scheme in VIEWS
+        require(view, self, f"a conv_scheme of {', '.join(VIEWS)}")
+        matrix = is_shape(self.size) and len(self.size) > 1
+        require(matrix, self, "a shape of two dimensions or more")
+        found = self.left.shape[0], self.right.shape[1]
+        fits = matrix_shape(self.shape, self.conv_scheme) == found
+        require(fits, self, f"factors of its shape {self.size}")
 
     def streams(self) -> dict[str, Stream]:
         return {"left": Floats(self.left), "right": Floats(self.right)}

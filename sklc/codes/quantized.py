@@ -1,5 +1,6 @@
 """Weights that take few values: learned ones, or fixed levels times a learned scale."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -7,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from sklc.codes.base import Code
+from sklc.codes.base import Code, is_below, is_numbers, require
 from sklc.codes.dtypes import dtype_of
 from sklc.codes.streams import Floats, Indices, Stream
 
@@ -46,6 +47,12 @@ class Quantized(Code):
         if self.zero:
             values = torch.cat([values.new_zeros(len(values), 1), values], dim=1)
         return _look_up(values, self.index)
+
+    def validate(self) -> None:
+        require(type(self.zero) is bool, self, "a zero that is true or false")
+        require(is_numbers(self.codebook, 2), self, "a matrix of real numbers")
+        require(is_below(self.index, self.n_values), self, "indices into its codebook")
+        require(_has_rows(self.index, len(self.codebook)), self, "a codebook per row")
 
     def streams(self) -> dict[str, Stream]:
         zero = 0 if self.zero else None
@@ -97,6 +104,21 @@ class Scaled(Code):
         levels = torch.tensor(self.levels, dtype=dtype, device=self.index.device)
         return _look_up(self.scale.to(dtype).unsqueeze(1) * levels, self.index)
 
+    def validate(self) -> None:
+        levels: object = self.levels
+        numbers = isinstance(levels, tuple) and all(
+            isinstance(level, int | float) and math.isfinite(level) for level in levels
+        )
+        require(numbers, self, "levels that are finite numbers")
+        increasing = all(a < b for a, b in zip(self.levels, self.levels[1:]))  # noqa: B905
+        require(increasing, self, "increasing levels")
+        require(dtype_of(self.dtype).is_floating_point, self, "a dtype of real numbers")
+        scale: object = self.scale
+        row = isinstance(scale, Tensor) and scale.ndim == 1 and not scale.is_complex()
+        require(row, self, "a row of scales")
+        require(is_below(self.index, len(self.levels)), self, "indices into its levels")
+        require(_has_rows(self.index, len(self.scale)), self, "one scale per row")
+
     def streams(self) -> dict[str, Stream]:
         zero = self.levels.index(0.0) if 0.0 in self.levels else None
         streams: dict[str, Stream] = {
@@ -118,6 +140,11 @@ class Scaled(Code):
             type(self)(index, self.scale, self.levels, self.dtype)
             for index in _split(self.index, shapes)
         ]
+
+
+def _has_rows(index: Tensor, rows: int) -> bool:
+    """Whether so many rows of values are for all of an index, or for each channel."""
+    return rows == 1 or (index.ndim > 0 and rows == len(index) > 0)
 
 
 def _look_up(values: Tensor, index: Tensor) -> Tensor:

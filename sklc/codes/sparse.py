@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from sklc.codes.base import Code
+from sklc.codes.base import Code, is_below, is_numbers, is_shape, require
 from sklc.codes.streams import Floats, Positions, Stream
 from sklc.ops.sorting import pick
 
@@ -67,6 +67,16 @@ class Sparse(Code):
     def dense(self) -> Tensor:
         zeros = self.values.new_zeros(self.shape.numel())
         return zeros.index_put((self.index.long(),), self.values).view(self.shape)
+
+    def validate(self) -> None:
+        require(is_shape(self.size), self, "a shape")
+        require(is_numbers(self.values, 1), self, "a row of real numbers")
+        places = is_below(self.index, self.shape.numel())
+        require(places, self, f"positions in its shape {self.size}")
+        fits = self.index.shape == self.values.shape
+        require(fits, self, "as many positions as values")
+        increasing = bool((self.index[1:] > self.index[:-1]).all())
+        require(increasing, self, "increasing positions")
 
     def streams(self) -> dict[str, Stream]:
         return {

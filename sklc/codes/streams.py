@@ -5,6 +5,7 @@ into bytes and read back; a test holds the two together. Sizes are before entrop
 and without the header (shapes, widths, counts), which packing returns beside the bytes.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any
@@ -40,7 +41,14 @@ class Stream(ABC):
     @staticmethod
     @abstractmethod
     def unpack(header: Header, packed: bits.Bytes) -> Tensor:
-        """Read back what :meth:`pack` wrote."""
+        """Read back what :meth:`pack` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the header tells of other bytes than these. What a tensor takes, its
+            shape and dtype, is believed.
+        """
 
     def header(self, **entries: Any) -> Header:
         """Return what all streams must know, and the entries of this kind."""
@@ -81,7 +89,9 @@ class Floats(Stream):
 
     @staticmethod
     def unpack(header: Header, packed: bits.Bytes) -> Tensor:
-        out = torch.empty(header["shape"], dtype=dtypes.dtype_of(header["dtype"]))
+        dtype = dtypes.dtype_of(header["dtype"])
+        _check(packed, math.prod(header["shape"]) * dtype.itemsize)
+        out = torch.empty(header["shape"], dtype=dtype)
         out.reshape(-1).view(torch.uint8).numpy()[:] = packed
         return out
 
@@ -134,17 +144,17 @@ class Indices(Stream):
         index = torch.empty(header["shape"], dtype=dtypes.dtype_of(header["dtype"]))
         flat, k = index.reshape(-1).numpy(), header["n_values"]
         if "zero" not in header:
+            _check(packed, bits.n_bytes(len(flat), bits.width_for(k)))
             flat[:] = bits.unpack(packed, bits.width_for(k), len(flat), flat.dtype)
             return index
-        width, symbols, zero = header["width"], header["symbols"], header["zero"]
-        end = supports.n_bytes(width, symbols)
-        mask = supports.unpack_mask(packed[:end], width, symbols, len(flat))
-        others = bits.unpack(
-            packed[end:], bits.width_for(k - 1), header["kept"], flat.dtype
-        )
+        kept, zero, width = header["kept"], header["zero"], bits.width_for(k - 1)
+        end = len(packed) - bits.n_bytes(kept, width)
+        places = _places(header, packed[: max(end, 0)], len(flat), kept)
+        _check(packed[end:], bits.n_bytes(kept, width))
+        others = bits.unpack(packed[end:], width, kept, flat.dtype)
         others += others >= zero
         flat[:] = zero
-        flat[mask] = others
+        flat[places] = others
         return index
 
 
@@ -165,9 +175,24 @@ class Positions(Stream):
 
     @staticmethod
     def unpack(header: Header, packed: bits.Bytes) -> Tensor:
-        positions = torch.empty(header["shape"], dtype=dtypes.dtype_of(header["dtype"]))
-        into = positions.numpy()
-        into[:] = supports.unpack(
-            packed, header["width"], header["symbols"], into.dtype
-        )
-        return positions
+        (kept,), dtype = header["shape"], dtypes.dtype_of(header["dtype"])
+        return torch.from_numpy(_places(header, packed, header["n"], kept)).to(dtype)
+
+
+def _places(header: Header, packed: bits.Bytes, n: int, kept: int) -> Any:
+    """Return a support, if it keeps so many of `n` places."""
+    width, symbols = header["width"], header["symbols"]
+    _check(packed, supports.n_bytes(width, symbols))
+    places = supports.unpack(packed, width, symbols)
+    whole = width != supports.MASK or symbols == n
+    if len(places) != kept or not whole or (kept and places[-1] >= n):
+        msg = f"A support of {kept} in {n} places has {len(places)}."
+        raise ValueError(msg)
+    return places
+
+
+def _check(packed: bits.Bytes, n_bytes: int) -> None:
+    """Raise a ValueError unless a stream has so many bytes."""
+    if len(packed) != n_bytes:
+        msg = f"A stream of {n_bytes} bytes has {len(packed)}."
+        raise ValueError(msg)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sklc.codes.base import Code
+from sklc.codes.base import Code, require
 from sklc.codes.streams import Stream
 from sklc.ops.backend import at_least_float32
 
@@ -33,6 +33,16 @@ class Sum(Code):
         for dense in others:  # one at a time, rounded once
             total = at_least_float32(total) + dense()
         return total.to(dtype)
+
+    def validate(self) -> None:
+        terms: object = self.terms
+        codes = isinstance(terms, dict) and all(
+            isinstance(term, Code) for term in terms.values()
+        )
+        require(codes and bool(self.terms), self, "terms, at least one")
+        for term in self.terms.values():
+            term.validate()
+            require(term.shape == self.shape, self, "terms of one shape")
 
     def streams(self) -> dict[str, Stream]:
         return {

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sklc.codes import dtypes, streams
 from sklc.codes.base import Code, descendants
+from sklc.codes.streams import Stream
 from sklc.ops.backend import numbers
 
 #: Compressed weights: a code for each, by name.
@@ -112,7 +113,7 @@ def pack(theta: Mapping[str, Code]) -> tuple[dict[str, Any], dict[str, np.ndarra
     arrays: dict[str, np.ndarray] = {}
     headers: dict[str, Any] = {}
 
-    def store(name: str, stream: streams.Stream) -> str:
+    def store(name: str, stream: Stream) -> str:
         key = id(stream.tensor)
         if key not in names:
             while name in headers:  # a weight "a.b" beside a term "b" of a weight "a"
@@ -121,28 +122,44 @@ def pack(theta: Mapping[str, Code]) -> tuple[dict[str, Any], dict[str, np.ndarra
             headers[name], arrays[name] = stream.pack()
         return names[key]
 
-    codes = {name: _describe(code, name, store) for name, code in theta.items()}
+    codes = {name: describe(code, name, store) for name, code in theta.items()}
     return {"codes": codes, "streams": headers}, arrays
 
 
-def _describe(code: Code, name: str, store: Any) -> dict[str, Any]:
-    """Return what rebuilds `code`, its tensors being in streams."""
+def describe(
+    code: Code, name: str, store: Callable[[str, Stream], Any]
+) -> dict[str, Any]:
+    """Return what rebuilds a code, but for its streams.
+
+    Parameters
+    ----------
+    code : Code
+    name : str
+        Of its weight.
+    store : callable
+        Puts a stream away, given its name, and returns what finds it again.
+
+    Returns
+    -------
+    dict
+        JSON-compatible, if what `store` returns is. Order matters in lists only.
+    """
     entry: dict[str, Any] = {"kind": type(code).__name__}
     own = code.streams()
     for field in dataclasses.fields(code):  # type: ignore[arg-type]
         value = getattr(code, field.name)
         if field.name in own:
-            stream = store(f"{name}.{field.name}", own[field.name])
-            entry[field.name] = {"stream": stream}
+            found = store(f"{name}.{field.name}", own[field.name])
+            entry[field.name] = {"stream": found}
         elif isinstance(value, Tensor):  # fixed, and so small that it is a setting
             dtype = dtypes.name_of(value.dtype)
             entry[field.name] = {"tensor": value.tolist(), "dtype": dtype}
         elif isinstance(value, dict):
             entry[field.name] = {
-                "codes": {
-                    part: _describe(inner, f"{name}.{part}", store)
+                "codes": [
+                    [part, describe(inner, f"{name}.{part}", store)]
                     for part, inner in value.items()
-                }
+                ]
             }
         else:
             entry[field.name] = value
@@ -155,10 +172,30 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Theta
         name: streams.unpack(entry, arrays[name])
         for name, entry in header["streams"].items()
     }
-    return {name: _rebuild(entry, tensors) for name, entry in header["codes"].items()}
+    return {
+        name: rebuild(entry, name, lambda _, stream: tensors[stream])
+        for name, entry in header["codes"].items()
+    }
 
 
-def _rebuild(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Code:
+def rebuild(
+    entry: Mapping[str, Any], name: str, fetch: Callable[[str, Any], Tensor]
+) -> Code:
+    """Rebuild a code that :func:`describe` described, and validate it.
+
+    Parameters
+    ----------
+    entry : dict
+    name : str
+        Of its weight.
+    fetch : callable
+        From the name of a stream, and what `store` returned for it, to its tensor.
+
+    Raises
+    ------
+    ValueError
+        If the entry describes no code, or one of an unknown kind.
+    """
     kinds = {kind.__name__: kind for kind in descendants(Code)}
     if entry["kind"] not in kinds:
         msg = (
@@ -167,21 +204,29 @@ def _rebuild(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Code:
             "upgrade sklc."
         )
         raise ValueError(msg)
-    settings = {
-        name: _field(value, tensors) for name, value in entry.items() if name != "kind"
-    }
-    code: Code = kinds[entry["kind"]](**settings)
+    kind = kinds[entry["kind"]]
+    own = {field.name for field in dataclasses.fields(kind)}
+    if own != entry.keys() - {"kind"}:
+        msg = f"A {entry['kind']} has the fields {', '.join(sorted(own))}."
+        raise ValueError(msg)
+
+    def field(part: str, value: Any) -> Any:
+        match value:
+            case {"stream": found}:
+                return fetch(f"{name}.{part}", found)
+            case {"tensor": content, "dtype": dtype}:
+                return torch.tensor(content, dtype=dtypes.dtype_of(dtype))
+            case {"codes": parts}:  # pairs, or a dict where order was kept
+                return {
+                    inner: rebuild(described, f"{name}.{inner}", fetch)
+                    for inner, described in dict(parts).items()
+                }
+            case list():
+                return tuple(value)
+        return value
+
+    code: Code = kind(
+        **{part: field(part, value) for part, value in entry.items() if part != "kind"}
+    )
+    code.validate()
     return code
-
-
-def _field(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    match value:
-        case {"stream": name}:
-            return tensors[name]
-        case {"tensor": content, "dtype": dtype}:
-            return torch.tensor(content, dtype=dtypes.dtype_of(dtype))
-        case {"codes": parts}:
-            return {name: _rebuild(part, tensors) for name, part in parts.items()}
-        case list():
-            return tuple(value)
-    return value

@@ -1,6 +1,7 @@
 """What a fitted compressor gives away: modules, files, graphs, reports."""
 
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -12,6 +13,9 @@ from sklc.exceptions import warn
 from sklc.layers import LayerInfo
 from sklc.signature import Signature
 
+if TYPE_CHECKING:
+    from sklc.deploy.sizes import SizeReport
+
 
 class DeploymentMixin:
     """Take the compressed model away."""
@@ -21,6 +25,72 @@ class DeploymentMixin:
     sizes_: dict[str, int]
     _layers: dict[str, LayerInfo]
     _signature: Signature
+
+    def save(
+        self, path: str | os.PathLike[str], *, values: str | None = None
+    ) -> "SizeReport":
+        """Write the compressed model to a file, as small as it is.
+
+        It is one safetensors file of the codes of the weights, each stream in the
+        smallest of several codings, of what is not compressed, and of what must be
+        known to predict. :func:`sklc.load` makes a predictor of it, and
+        :func:`sklc.load_into` fills a module of PyTorch. The same model makes the same
+        bytes. The file is written at once or not at all.
+
+        Weights are read as they are in ``estimator_``, to the last bit where they are
+        not products of two factors, and to rounding there. Factors that take more than
+        the matrix are written as the matrix.
+
+        Parameters
+        ----------
+        path : str or Path
+        values : {"float16", "bfloat16"} or None, default=None
+            Dtype in the file of the values of Θ (codebooks, scales, values that are not
+            zero, factors), where theirs is wider. They have their own again when they
+            are read, rounded: by how much that changes each weight is in the report,
+            and if it is more than a hundredth, there is a warning. What is not
+            compressed is never rounded.
+
+        Returns
+        -------
+        SizeReport
+            As of :meth:`size_report`: what takes which part of the file.
+
+        Raises
+        ------
+        ValueError
+            If `values` is another, or cannot hold a value.
+        TypeError
+            If the model has what no file holds, such as labels that are dates.
+        OSError
+            If the file cannot be written.
+        """
+        from sklc.deploy.saving import save
+
+        return save(self._compressed_model(), path, values)
+
+    def size_report(self, *, values: str | None = None) -> "SizeReport":
+        """Return what the compressed model takes, weight by weight.
+
+        The file is made for it, though not written: its sizes are measured, and its
+        ``file_bytes`` is the size of the file that :meth:`save` writes.
+
+        Parameters
+        ----------
+        values : {"float16", "bfloat16"} or None, default=None
+            As of :meth:`save`.
+
+        Returns
+        -------
+        SizeReport
+            A table: of each weight, of what is not compressed, and of the header of the
+            file parameters, bytes without compression, bits as papers count, bytes in
+            the file, the entropy bound of these, and multiplications per sample without
+            and with compression. It can be printed, and has ``to_frame()``.
+        """
+        from sklc.deploy.saving import sized
+
+        return sized(self._compressed_model(), values)
 
     def _compressed_model(self) -> CompressedModel:
         """Return the compressed model, apart from this compressor."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from sklc.exceptions import CheckpointError, warn
-from sklc.lc.files import File, Locked
+from sklc.files import File, Locked
 from sklc.lc.observers import Observer
 from sklc.lc.savefile import from_bytes, to_bytes
 from sklc.lc.state import State
@@ -18,7 +18,7 @@ class Checkpoint(Observer):
     Parameters
     ----------
     path : str or Path
-        See :class:`~sklc.lc.files.File`. Held until :meth:`close`.
+        See :class:`~sklc.files.File`. Held until :meth:`close`.
     identity : dict
         JSON-compatible: what must be equal to go on from the file, such as the scheme
         and the data.

@@ -25,7 +25,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from sklc import LCCompressor
 from sklc.exceptions import CheckpointError
-from sklc.lc.files import File
+from sklc.files import File
 from sklc.lc.savefile import from_bytes, to_bytes
 from sklc.lstep import NetLearner, NetLStep
 from sklc.schemes import AdaptiveQuantization, LowRank

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sklc.lc.files import File, Locked
+from sklc.files import File, Locked
 
 
 def names(folder):
@@ -148,7 +148,7 @@ def test_what_a_killed_process_left_is_no_hindrance(tmp_path):
 
 
 def test_without_locks_of_the_system_files_are_still_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("sklc.lc.files.fcntl", None)
+    monkeypatch.setattr("sklc.files.fcntl", None)
     file = File(tmp_path / "state")
     file.write(b"x")
     file.close()
