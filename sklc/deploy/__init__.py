@@ -1,5 +1,6 @@
 """What the user takes away: modules, files, graphs, reports."""
 
 from sklc.deploy.model import CompressedModel
+from sklc.deploy.onnx import to_onnx
 
-__all__ = ["CompressedModel"]
+__all__ = ["CompressedModel", "to_onnx"]

@@ -1,0 +1,189 @@
+"""Low-rank weights as two layers, where that costs fewer operations than one."""
+
+import math
+from typing import Any
+
+from onnx import AttributeProto, GraphProto, NodeProto, helper
+
+from sklc.codes import Factored
+from sklc.costs import Flops
+from sklc.deploy.onnx.fragment import Fragment
+from sklc.deploy.onnx.graphs import replace_nodes
+from sklc.layers import LayerInfo
+
+_TRANSPOSED = {"perm": [1, 0]}
+
+
+def add_layers(
+    graph: GraphProto,
+    fragment: Fragment,
+    name: str,
+    code: Factored,
+    layer: LayerInfo | None,
+) -> None:
+    """Make two layers of each that multiplies by a weight, where it pays.
+
+    Parameters
+    ----------
+    graph : GraphProto
+        Afterwards, what reads the weight is what could not be made two layers.
+    fragment : Fragment
+        What the layers share is added to it.
+    name : str
+        Of the weight.
+    code : Factored
+    layer : LayerInfo or None
+        What is known of its layer.
+    """
+    if not code.rank or not code.shape.numel():
+        return
+    columns = {
+        node.output[0]
+        for node in graph.node
+        if node.op_type == "Transpose"
+        and list(node.input) == [name]
+        and _attributes(node) == _TRANSPOSED
+    }
+    nodes: list[NodeProto] = []
+    changed = False
+    for node in graph.node:
+        pair = _pair(fragment, node, name, columns, code, layer)
+        changed |= bool(pair)
+        nodes += pair or [node]
+    if changed:
+        replace_nodes(graph, nodes)
+
+
+def _pair(
+    fragment: Fragment,
+    node: NodeProto,
+    name: str,
+    columns: set[str],
+    code: Factored,
+    layer: LayerInfo | None,
+) -> list[NodeProto]:
+    """Return two nodes for one; none if it is to stay."""
+    if len(node.input) < 2 or list(node.input).count(name) > 1:
+        return []
+    weight, matrix = node.input[1], len(code.shape) == 2
+    if weight not in {name, *columns}:
+        return []
+    how = _attributes(node)
+    if node.op_type == "MatMul" and matrix:
+        if code.rank * sum(code.shape) >= math.prod(code.shape):
+            return []
+        factors = fragment.floats(code.left), fragment.floats(code.right)
+        if weight != name:
+            left, right = (fragment.add("Transpose", f, **_TRANSPOSED) for f in factors)
+            factors = right, left
+        return _chain(fragment, node, factors, ({}, {}))
+    if weight != name:
+        return []
+    if node.op_type == "Gemm" and matrix and not how.get("transA"):
+        if code.rank * sum(code.shape) >= math.prod(code.shape):
+            return []
+        factors = fragment.floats(code.left), fragment.floats(code.right)
+        if how.get("transB"):
+            factors = factors[::-1]
+        inner = {"transB": how["transB"]} if "transB" in how else {}
+        return _chain(fragment, node, factors, (inner, how))
+    convolves = node.op_type in ("Conv", "ConvTranspose") and not matrix
+    fixed = how.get("auto_pad", b"NOTSET") == b"NOTSET" and "output_shape" not in how
+    if convolves and fixed and _pays(code, layer, int(how.get("group", 1)), node):
+        return _convolutions(fragment, node, code, how)
+    return []
+
+
+def _attributes(node: NodeProto) -> dict[str, Any]:
+    return {
+        attribute.name: helper.get_attribute_value(attribute)
+        for attribute in node.attribute
+        if attribute.type != AttributeProto.GRAPH
+    }
+
+
+def _pays(
+    code: Factored, layer: LayerInfo | None, groups: int, node: NodeProto
+) -> bool:
+    """Whether two convolutions cost fewer operations than one.
+
+    Where the sizes of what it reads are not known, as if it did not change them.
+    """
+    cost = Flops()
+    if layer is not None and layer.grids and not cost.unknown(code, layer):
+        assert layer.uses is not None
+        return cost(code, layer) < layer.uses * code.shape.numel()
+    inner, outer = code.right.shape[1], code.left.shape[0]
+    return code.rank * (groups * inner + outer) < code.shape.numel()
+
+
+def _chain(
+    fragment: Fragment,
+    node: NodeProto,
+    weights: tuple[str, str],
+    attributes: tuple[dict[str, Any], dict[str, Any]],
+) -> list[NodeProto]:
+    """Return two nodes of the type of one, the second with its bias and output."""
+    between = fragment.new_name()
+    first = [node.input[0], weights[0]], [between]
+    second = [between, weights[1], *node.input[2:]], list(node.output)
+    return [
+        helper.make_node(node.op_type, *ends, **how)
+        for ends, how in zip((first, second), attributes, strict=True)
+    ]
+
+
+def _convolutions(
+    fragment: Fragment, node: NodeProto, code: Factored, how: dict[str, Any]
+) -> list[NodeProto]:
+    """Return two convolutions for one.
+
+    The right factor belongs to the inputs of a convolution and is the same in all
+    groups; in a transposed one it belongs to the outputs.
+    """
+    out, inputs, *kernel = code.shape
+    groups, rank, n_dims = int(how.get("group", 1)), code.rank, len(kernel)
+    split = 1 if code.conv_scheme == "scheme_2" else 0  # dimensions that go left
+    ones = [1] * n_dims
+    left = fragment.floats(code.left)
+    if split:
+        shape = fragment.ints(out, kernel[0], rank)
+        left = fragment.add("Reshape", left, shape)
+        left = fragment.add("Transpose", left, perm=[0, 2, 1])
+    left_kernel = kernel[:split] + ones[split:]
+    left = fragment.add("Reshape", left, fragment.ints(out, rank, *left_kernel))
+    right = fragment.floats(code.right)
+    right_kernel = ones[:split] + kernel[split:]
+    right = fragment.add("Reshape", right, fragment.ints(rank, inputs, *right_kernel))
+    if groups > 1:
+        right = fragment.add("Concat", *[right] * groups, axis=0)
+    halves = {
+        "left": _part(how, kernel, range(split)),
+        "right": _part(how, kernel, range(split, n_dims)),
+    }
+    weights = right, left
+    parts = halves["right"], halves["left"]
+    if node.op_type == "ConvTranspose":
+        weights, parts = weights[::-1], parts[::-1]
+    return _chain(fragment, node, weights, parts)
+
+
+def _part(how: dict[str, Any], kernel: list[int], own: range) -> dict[str, Any]:
+    """Return the attributes of a convolution along some of its dimensions."""
+    n_dims = len(kernel)
+    neutral = {
+        "strides": [1] * n_dims,
+        "dilations": [1] * n_dims,
+        "pads": [0] * 2 * n_dims,
+        "output_padding": [0] * n_dims,
+        "kernel_shape": [1] * n_dims,
+    }
+    return {
+        name: [
+            number if at % n_dims in own else neutral[name][at]
+            for at, number in enumerate(value)
+        ]
+        if name in neutral
+        else value
+        for name, value in how.items()
+    }

@@ -1,0 +1,158 @@
+"""The graph of a net as torch exports it, nothing compressed yet."""
+
+import inspect
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import torch
+from onnx import GraphProto, ModelProto
+from torch import Tensor, nn
+
+from sklc.codes.dtypes import dtype_of
+from sklc.deploy.onnx.graphs import rename, strip
+from sklc.signature import Input
+
+OPSET = 21  # the first with UINT4
+BATCH = "N"
+MAX_BYTES = 2**31 - 1  # of a file without others beside it
+
+
+def exported(module: nn.Module, inputs: Sequence[Input]) -> ModelProto:
+    """Return the graph of a module in evaluation mode, for any number of samples.
+
+    Its initializers have the names of the parameters; of tied ones, one of the names.
+    Its output is that of the module, or the first of several.
+
+    Parameters
+    ----------
+    module : nn.Module
+        It is copied, and stays as it is.
+    inputs : sequence of Input
+
+    Raises
+    ------
+    ValueError
+        If torch cannot export it, and why; or if it is too large.
+    """
+    _check_size(module)
+    module = deepcopy(module).cpu().eval()
+    args, kwargs, shapes = _call(module, inputs)
+    names = [entry.name for entry in inputs]
+    try:
+        with _quietly(), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                args,
+                kwargs=kwargs,
+                input_names=names,
+                dynamic_shapes=shapes,
+                opset_version=OPSET,
+                dynamo=True,
+                optimize=False,
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:
+        msg = (
+            f"torch cannot export {type(module).__name__} to ONNX for any number of "
+            f"samples: {_cause(error)}"
+        )
+        raise ValueError(msg) from error
+    assert program is not None
+    model = program.model_proto
+    if model.opset_import[0].version < OPSET:
+        msg = (
+            f"torch exports {type(module).__name__} in opset "
+            f"{model.opset_import[0].version} of ONNX, but {OPSET} is needed: upgrade "
+            "onnxscript."
+        )
+        raise ValueError(msg)
+    strip(model)
+    del model.graph.output[1:]
+    _name_inputs(model.graph, names)
+    return model
+
+
+def _check_size(module: nn.Module) -> None:
+    held = {id(tensor): tensor for tensor in module.state_dict().values()}
+    n_bytes = sum(t.nbytes for t in held.values() if isinstance(t, Tensor))
+    if n_bytes > MAX_BYTES:
+        msg = (
+            f"{type(module).__name__} has {n_bytes:,} bytes before it is compressed, "
+            f"and an ONNX file can hold {MAX_BYTES:,}: export parts of it one by one."
+        )
+        raise ValueError(msg)
+
+
+def _call(
+    module: nn.Module, inputs: Sequence[Input]
+) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
+    """Return what to call a module with, and which of their sizes vary.
+
+    Inputs have the names of arguments, or are those of a list, or a single one.
+    """
+    samples = {entry.name: _samples(entry) for entry in inputs}
+    varies = {0: torch.export.Dim.DYNAMIC}
+    if len(inputs) == 1 and inputs[0].name == "X":
+        return tuple(samples.values()), {}, (varies,)
+    parameters = inspect.signature(module.forward).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if takes_any or all(name in parameters for name in samples):
+        return (), samples, dict.fromkeys(samples, varies)
+    return (list(samples.values()),), {}, ([varies] * len(inputs),)
+
+
+def _samples(entry: Input) -> Tensor:
+    """Return samples of no meaning: as indices, they are in any range."""
+    dtype = torch.bool if entry.dtype == "bool" else dtype_of(entry.dtype)
+    return torch.zeros((2, *entry.shape), dtype=dtype)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Silence what the exporter says of its own code, and keep it from fused layers."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    disabled = logging.root.manager.disable
+    torch.backends.mha.set_fastpath_enabled(False)
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
+def _cause(error: BaseException) -> str:
+    """Return the first words of the error that all others come from."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:3])}"
+
+
+def _name_inputs(graph: GraphProto, names: Sequence[str]) -> None:
+    """Give inputs their names, and the number of samples one name."""
+    batch = {
+        value.type.tensor_type.shape.dim[0].dim_param
+        for value in graph.input
+        if value.type.tensor_type.shape.dim
+    } - {""}
+    old = [value.name for value in graph.input]
+    new = dict(zip(old, names, strict=True)) if len(old) == len(names) else {}
+    if new and old != list(names):
+        rename(graph, lambda name: new.get(name, name))
+    for value in [*graph.input, *graph.output]:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = re.sub(
+                    r"\w+",
+                    lambda word: BATCH if word[0] in batch else word[0],
+                    dim.dim_param,
+                )
