@@ -58,8 +58,10 @@ def _quantized(code: Quantized, fragment: Fragment) -> str:
     def padded(into: Fragment) -> str:
         return into.add("Pad", into.floats(values), into.ints(0, 1, 0, 0))
 
-    forms = [with_zero, padded] if code.zero else [lambda into: into.floats(values)]
-    table = fragment.smallest(forms)
+    forms: list[Form] = [with_zero, padded]
+    if not code.zero:
+        forms = [lambda into: into.floats(values)]
+    table = fragment.smallest(_few(forms, values.dtype))
     return _add_looked_up(fragment, table, len(values), code.n_values, code.index)
 
 
@@ -75,8 +77,13 @@ def _scaled(code: Scaled, fragment: Fragment) -> str:
     def product(into: Fragment) -> str:
         return into.add("Mul", into.floats(scale), into.tensor(levels))
 
-    found = fragment.smallest([table, product])
+    found = fragment.smallest(_few([table, product], dtype))
     return _add_looked_up(fragment, found, len(scale), len(levels), code.index)
+
+
+def _few(forms: list[Form], dtype: torch.dtype) -> list[Form]:
+    """Return the forms of a table that runtimes have the operators for."""
+    return forms if _wide(dtype) == dtype else forms[:1]
 
 
 def _add_looked_up(
@@ -106,8 +113,13 @@ def _sparse(code: Sparse, fragment: Fragment) -> str:
 def _factored(code: Factored, fragment: Fragment) -> str:
     if not code.rank:
         return fragment.filled(0.0, code.shape, code.left.dtype)
-    left, right = fragment.floats(code.left), fragment.floats(code.right)
-    product = fragment.add("MatMul", left, right)
+    dtype = code.left.dtype
+    wide = _wide(dtype)
+    left, right = (
+        _cast(fragment, fragment.floats(factor.detach()), dtype, wide)
+        for factor in (code.left, code.right)
+    )
+    product = _cast(fragment, fragment.add("MatMul", left, right), wide, dtype)
     if len(code.shape) == 2:
         return product
     if code.conv_scheme == "scheme_1":
@@ -125,11 +137,16 @@ def _sum(code: Sum, fragment: Fragment) -> str:
     total, wide = add_decoded(fragment, first), dtype
     for term in others:  # rounded once, as the code itself does
         own = _dtype(term)
-        wider = torch.promote_types(torch.promote_types(wide, own), torch.float32)
+        wider = _wide(torch.promote_types(wide, own))
         added = _cast(fragment, add_decoded(fragment, term), own, wider)
         total = fragment.add("Add", _cast(fragment, total, wide, wider), added)
         wide = wider
     return _cast(fragment, total, wide, dtype)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype to compute in, of which runtimes have all operators."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 def _cast(fragment: Fragment, name: str, dtype: torch.dtype, to: torch.dtype) -> str:

@@ -10,7 +10,7 @@ from onnx import NodeProto, TensorProto, helper
 from torch import Tensor
 
 #: The type of a tensor in ONNX, by its dtype.
-TYPES = {
+TYPES: dict[torch.dtype, int] = {
     torch.float64: TensorProto.DOUBLE,
     torch.float32: TensorProto.FLOAT,
     torch.float16: TensorProto.FLOAT16,
@@ -24,7 +24,7 @@ TYPES = {
     torch.int64: TensorProto.INT64,
 }
 #: The dtype of a tensor in torch, by its type.
-DTYPES = {kind: dtype for dtype, kind in TYPES.items()}
+DTYPES: dict[int, torch.dtype] = {kind: dtype for dtype, kind in TYPES.items()}
 
 
 class Fragment:

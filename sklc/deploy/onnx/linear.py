@@ -37,8 +37,7 @@ def linear_graph(model: Any) -> ModelProto:
 
 
 def _table(name: str, n_columns: int) -> Any:
-    shape = [BATCH, n_columns]
-    return helper.make_tensor_value_info(name, TensorProto.DOUBLE, shape)
+    return helper.make_tensor_value_info(name, TensorProto.DOUBLE, [BATCH, n_columns])
 
 
 def linear_signature(model: Any, signature: Signature) -> Signature:
@@ -47,5 +46,10 @@ def linear_signature(model: Any, signature: Signature) -> Signature:
         return replace(signature, shape="flat" if np.ndim(model.coef_) == 1 else "")
     if len(signature.classes) > 2:
         return replace(signature, activation="softmax", decision="argmax")
-    pair = {"activation": "sigmoid_pair", "decision": "threshold"}
-    return replace(signature, **pair, threshold=0.5, flat=True)
+    return replace(
+        signature,
+        activation="sigmoid_pair",
+        decision="threshold",
+        threshold=0.5,
+        flat=True,
+    )
