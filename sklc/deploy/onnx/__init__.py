@@ -80,15 +80,16 @@ def to_onnx(
     >>> _ = module.load_state_dict(decompress(theta), strict=False)
     >>> to_onnx(module, "small.onnx", torch.zeros(5, 20), theta=theta)  # doctest: +SKIP
     """
-    try:
-        from sklc.deploy.onnx.export import write
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("onnx"):
-            raise
-        msg = f'{error.name} is not installed: pip install "sklc[onnx]".'
-        raise ImportError(msg) from error
     if isinstance(model, nn.Module):
         model = CompressedModel(
             model, dict(theta or {}), {}, dict(layers or {}), Signature()
         )
-    write(model, path, X, values=values)
+    try:
+        from sklc.deploy.onnx.export import write
+
+        write(model, path, X, values=values)
+    except ModuleNotFoundError as error:
+        if error.name not in ("onnx", "onnxscript"):
+            raise
+        msg = f'{error.name} is not installed: pip install "sklc[onnx]".'
+        raise ImportError(msg) from error

@@ -62,7 +62,11 @@ def _pair(
     code: Factored,
     layer: LayerInfo | None,
 ) -> list[NodeProto]:
-    """Return two nodes for one; none if it is to stay."""
+    """Return nodes to take the place of one; none if it is to stay."""
+    if node.op_type == "Shape" and node.input[0] == name:  # for a bias of zeros
+        how = _attributes(node)
+        sizes = code.shape[how.get("start", 0) : how.get("end", len(code.shape))]
+        return [helper.make_node("Constant", [], list(node.output), value_ints=sizes)]
     if len(node.input) < 2 or list(node.input).count(name) > 1:
         return []
     weight, matrix = node.input[1], len(code.shape) == 2

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -39,6 +40,7 @@ def exported(module: nn.Module, inputs: Sequence[Input]) -> ModelProto:
     ValueError
         If torch cannot export it, and why; or if it is too large.
     """
+    import_module("onnxscript")  # which the exporter of torch needs
     _check_size(module)
     module = deepcopy(module).cpu().eval()
     args, kwargs, shapes = _call(module, inputs)

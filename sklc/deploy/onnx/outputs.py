@@ -119,7 +119,9 @@ def _decided(
         above = fragment.add("Greater", second, fragment.tensor(threshold))
         number = fragment.add("Cast", above, to=_INT64)
     classes = signature.classes
-    if n_dims > 2 or classes is None or np.array_equal(classes, range(len(classes))):
+    if n_dims > 2 or classes is None:
+        return number, _INT64
+    if classes.dtype.kind in "iu" and np.array_equal(classes, range(len(classes))):
         return number, _INT64
     table, own = _class_table(fragment, classes)
     return fragment.add("Gather", table, number), own
