@@ -98,7 +98,7 @@ class Pair(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.shared, self.last = nn.Linear(20, 20), nn.Linear(20, 4)
+        self.shared, self.last = nn.Linear(20, 20), nn.Linear(20, 60)
 
     def forward(self, both):
         first, second = both
@@ -150,12 +150,13 @@ MODULES = {
         ),
     ),
     "pair": (
-        *(Pair, {"X0": rand(3, 20), "X1": rand(3, 20)}),
-        LowRank(rank=2),
-    ),
-    "double": (
-        *(lambda: mlp(9, 50).double(), {"x": rand(3, 9).double()}),
-        AdaptiveQuantization(k=4, granularity="channel"),
+        *(lambda: Pair().double(), {"X0": rand(3, 20), "X1": rand(3, 20)}),
+        Mixed(
+            [
+                ("low", LowRank(rank=2), "shared"),
+                ("codes", AdaptiveQuantization(k=4, granularity="channel"), "last"),
+            ]
+        ),
     ),
 }
 
@@ -172,6 +173,8 @@ def export_modules(folder, names):
         weights = {n: p for n, p in module.named_parameters() if p.ndim > 1}
         theta = scheme.compress({n: p.detach() for n, p in weights.items()}, mu=1.0)
         module.load_state_dict(decompress(theta), strict=False)
+        if name == "pair":
+            inputs = {key: value.double() for key, value in inputs.items()}
         given = dict(inputs)
         if name == "pair":
             given = list(given.values())
@@ -207,7 +210,10 @@ class Both(nn.Module):
 
 def export_estimators(folder):
     net = NeuralNetClassifier(
-        *(mlp(6, 3), nn.CrossEntropyLoss), train_split=None, classes=["ä", "b", "c"]
+        mlp(6, 3),
+        criterion=nn.CrossEntropyLoss,
+        train_split=None,
+        classes=["ä", "b", "c"],
     )
     labels = np.array(net.classes)[y]
     export_estimator(folder / "texts", net, X, labels, lambda X: {"X": X})

@@ -121,7 +121,7 @@ def _quietly() -> Iterator[None]:
     fused = torch.backends.mha.get_fastpath_enabled()
     disabled = logging.root.manager.disable
     torch.backends.mha.set_fastpath_enabled(False)
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
