@@ -146,7 +146,7 @@ MODELS = {
     "two": (LogisticRegression(), 2, np.array([7, 3])),
     "no intercept": (LogisticRegression(fit_intercept=False), 2, np.array([-1.0, 2.0])),
     "row": (Ridge(), None, 1),
-    "rows": (Ridge(alpha=[1.0, 2.0, 3.0]), None, 3),
+    "rows": (Ridge(alpha=np.array([1.0, 2.0, 3.0])), None, 3),
     "least squares": (LinearRegression(), None, 2),
 }
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from sklc.deploy.onnx.nets import BATCH, OPSET
+from sklc.deploy.onnx.nets import BATCH, IR_VERSION, OPSET
 from sklc.signature import Signature
 
 
@@ -33,7 +33,8 @@ def linear_graph(model: Any) -> ModelProto:
         [_table("output", n_outputs)],
         [numpy_helper.from_array(array, name) for name, array in held.items()],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    opset = helper.make_opsetid("", OPSET)
+    return helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
 
 
 def _table(name: str, n_columns: int) -> Any:

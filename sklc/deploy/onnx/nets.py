@@ -18,7 +18,8 @@ from sklc.codes.dtypes import dtype_of
 from sklc.deploy.onnx.graphs import rename, strip
 from sklc.signature import Input
 
-OPSET = 21  # the first with UINT4
+OPSET = 21  # the first with UINT4,
+IR_VERSION = 10  # and the format that goes with it, which torch writes, too
 BATCH = "N"
 MAX_BYTES = 2**31 - 1  # of a file without others beside it
 
