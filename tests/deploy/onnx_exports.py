@@ -198,14 +198,15 @@ y = np.arange(30) % 3
 
 
 class Both(nn.Module):
-    """Two inputs by name."""
+    """Inputs by name, of which one is unused; and weights called as outputs are."""
 
     def __init__(self):
         super().__init__()
         self.inner = mlp(9, 1)
+        self.label = nn.Parameter(torch.randn(9, 9))
 
-    def forward(self, table, image):
-        return self.inner(torch.cat([table, image.mean(1)], 1))
+    def forward(self, table, image, unused):
+        return self.inner(torch.cat([table, image.mean(1)], 1) @ self.label)
 
 
 def export_estimators(folder):
@@ -217,7 +218,7 @@ def export_estimators(folder):
     )
     labels = np.array(net.classes)[y]
     export_estimator(folder / "texts", net, X, labels, lambda X: {"X": X})
-    both = {"image": np.stack([X[:, 3:]] * 4, 1), "table": X}
+    both = {"image": np.stack([X[:, 3:]] * 4, 1), "unused": X, "table": X}
     net = NeuralNetBinaryClassifier(Both, train_split=None, threshold=0.45)
     targets = (y > 0).astype("float32")
     export_estimator(folder / "binary", net, both, targets, dict)

@@ -13,9 +13,9 @@ from torch import Tensor
 from sklc import __version__
 from sklc.codes import to
 from sklc.deploy.model import CompressedModel
-from sklc.deploy.onnx.graphs import prune, strip
+from sklc.deploy.onnx.graphs import strip
 from sklc.deploy.onnx.linear import linear_graph, linear_signature
-from sklc.deploy.onnx.nets import MAX_BYTES, exported
+from sklc.deploy.onnx.nets import MAX_BYTES, exported, name_inputs
 from sklc.deploy.onnx.outputs import add_outputs
 from sklc.deploy.onnx.weights import compress, names_of
 from sklc.signature import Input
@@ -49,17 +49,18 @@ def graph_of(
     half : bool, default=False
         Whether floats of codes may be rounded to float16.
     """
+    signature, names = model.signature, {}
     if model.is_net:
-        inputs = model.signature.inputs if X is None else inputs_of(X)
+        inputs = signature.inputs if X is None else inputs_of(X)
         _check(inputs)
-        found, signature = exported(model.model, inputs), model.signature
-        names = names_of(model.model)
+        found, names = exported(model.model, inputs), names_of(model.model)
     else:
-        found, names = linear_graph(model.model), {}
-        signature = linear_signature(model.model, model.signature)
-    add_outputs(found, signature)
-    prune(found.graph)
+        found = linear_graph(model.model)
+        signature = linear_signature(model.model, signature)
     compress(found.graph, to(model.theta, "cpu"), model.layers, names, half=half)
+    if model.is_net:
+        name_inputs(found.graph, [entry.name for entry in inputs])
+    add_outputs(found, signature)
     strip(found)
     found.producer_name, found.producer_version = "sklc", __version__
     found.graph.name = type(model.model).__name__

@@ -1,6 +1,6 @@
 """What is done with graphs whatever is in them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from onnx import GraphProto, ModelProto, NodeProto
 
@@ -46,6 +46,20 @@ def rename(graph: GraphProto, names: Callable[[str], str]) -> None:
         node.output[:] = map(names, node.output)
         for inner in graphs_of(node):
             rename(inner, names)
+
+
+def make_free(graph: GraphProto, names: Collection[str]) -> None:
+    """Give values that are called so names that nothing has."""
+    taken = {*names_in(graph), *names}
+
+    def free(name: str) -> str:
+        if name not in names:
+            return name
+        while name in taken:
+            name += "_"
+        return name
+
+    rename(graph, free)
 
 
 def prune(graph: GraphProto) -> None:

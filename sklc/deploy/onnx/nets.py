@@ -1,6 +1,5 @@
 """The graph of a net as torch exports it, nothing compressed yet."""
 
-import inspect
 import logging
 import re
 import warnings
@@ -8,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from importlib import import_module
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from onnx import GraphProto, ModelProto
 from torch import Tensor, nn
 
 from sklc.codes.dtypes import dtype_of
-from sklc.deploy.onnx.graphs import rename, strip
+from sklc.deploy.onnx.graphs import make_free, prune, rename, strip
 from sklc.signature import Input
 
 OPSET = 21  # the first with UINT4,
@@ -45,14 +45,12 @@ def exported(module: nn.Module, inputs: Sequence[Input]) -> ModelProto:
     _check_size(module)
     module = deepcopy(module).cpu().eval()
     args, kwargs, shapes = _call(module, inputs)
-    names = [entry.name for entry in inputs]
     try:
         with _quietly(), torch.no_grad():
             program = torch.onnx.export(
                 module,
                 args,
                 kwargs=kwargs,
-                input_names=names,
                 dynamic_shapes=shapes,
                 opset_version=OPSET,
                 dynamo=True,
@@ -77,7 +75,7 @@ def exported(module: nn.Module, inputs: Sequence[Input]) -> ModelProto:
         raise ValueError(msg)
     strip(model)
     del model.graph.output[1:]
-    _name_inputs(model.graph, names)
+    prune(model.graph)
     return model
 
 
@@ -100,14 +98,20 @@ def _call(
     Inputs have the names of arguments, or are those of a list, or a single one.
     """
     samples = {entry.name: _samples(entry) for entry in inputs}
-    varies = {0: torch.export.Dim.DYNAMIC}
-    if len(inputs) == 1 and inputs[0].name == "X":
-        return tuple(samples.values()), {}, (varies,)
-    parameters = inspect.signature(module.forward).parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    if takes_any or all(name in parameters for name in samples):
-        return (), samples, dict.fromkeys(samples, varies)
-    return (list(samples.values()),), {}, ([varies] * len(inputs),)
+    varies: Any = {0: torch.export.Dim.DYNAMIC}
+    parameters = signature(module.forward).parameters
+    kinds = {parameter.kind: name for name, parameter in parameters.items()}
+    if list(samples) == ["X"]:
+        first = next(iter(parameters.values()))
+        several = first.kind is first.VAR_POSITIONAL
+        return tuple(samples.values()), {}, ((varies,) if several else varies,)
+    shapes = {name: varies for name in samples if name in parameters}
+    others = {name: varies for name in samples if name not in parameters}
+    if others and Parameter.VAR_KEYWORD in kinds:
+        shapes[kinds[Parameter.VAR_KEYWORD]] = others
+    elif others:
+        return (list(samples.values()),), {}, ([varies] * len(inputs),)
+    return (), samples, shapes
 
 
 def _samples(entry: Input) -> Tensor:
@@ -140,16 +144,20 @@ def _cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(lines[:3])}"
 
 
-def _name_inputs(graph: GraphProto, names: Sequence[str]) -> None:
-    """Give inputs their names, and the number of samples one name."""
+def name_inputs(graph: GraphProto, names: Sequence[str]) -> None:
+    """Give inputs their names, and the number of samples one name.
+
+    Values that are called so are called otherwise.
+    """
     batch = {
         value.type.tensor_type.shape.dim[0].dim_param
         for value in graph.input
         if value.type.tensor_type.shape.dim
     } - {""}
-    old = [value.name for value in graph.input]
-    new = dict(zip(old, names, strict=True)) if len(old) == len(names) else {}
-    if new and old != list(names):
+    own = [value.name for value in graph.input]
+    if set(own) != set(names):
+        make_free(graph, names)
+        new = dict(zip(own, names, strict=True))
         rename(graph, lambda name: new.get(name, name))
     for value in [*graph.input, *graph.output]:
         for dim in value.type.tensor_type.shape.dim:

@@ -7,7 +7,7 @@ import torch
 from onnx import ModelProto, TensorProto, helper
 
 from sklc.deploy.onnx.fragment import DTYPES, TYPES, Fragment
-from sklc.deploy.onnx.graphs import names_in, rename
+from sklc.deploy.onnx.graphs import make_free, names_in
 from sklc.exceptions import warn
 from sklc.signature import Signature
 
@@ -22,7 +22,7 @@ def add_outputs(model: ModelProto, signature: Signature) -> None:
     They are called ``label`` and ``probabilities``, or ``variable``.
     """
     graph = model.graph
-    _keep_free(model)
+    make_free(graph, (LABEL, PROBABILITIES, VARIABLE))
     (raw,) = graph.output
     kind = raw.type.tensor_type.elem_type
     dims = [_size(dim) for dim in raw.type.tensor_type.shape.dim]
@@ -54,20 +54,6 @@ def add_outputs(model: ModelProto, signature: Signature) -> None:
             give(PROBABILITIES, value, kind, dims)
     graph.node.extend(fragment.nodes)
     graph.initializer.extend(fragment.initializers)
-
-
-def _keep_free(model: ModelProto) -> None:
-    """Give values that have the names of outputs others."""
-    taken = names_in(model.graph)
-
-    def free(name: str) -> str:
-        if name not in (LABEL, PROBABILITIES, VARIABLE):
-            return name
-        while name in taken:
-            name += "_"
-        return name
-
-    rename(model.graph, free)
 
 
 def _size(dim: Any) -> int | str | None:
