@@ -43,7 +43,8 @@ class DeploymentMixin:
         The input is called ``X``; several are called as the module's ``forward`` calls
         them (``X0``, ``X1``, ..., if it takes a list). Of a classifier the outputs are
         ``label``, as :meth:`predict` gives it, and ``probabilities``; otherwise there
-        is one, ``variable``. The number of samples is free.
+        is one, ``variable``. The number of samples is free. The operators are those of
+        opset 21: onnxruntime reads them from version 1.23 on.
 
         Parameters
         ----------

@@ -229,7 +229,7 @@ def export_estimator(path, net, X, y, inputs):
     net.set_params(verbose=0).initialize()
     lc = LCCompressor(FrozenEstimator(net), AdaptiveQuantization(k=2), max_iter=0)
     lc.fit(X, y)
-    lc.to_onnx(path.with_suffix(".onnx"))
+    lc.to_onnx(path.with_suffix(".onnx"), X if isinstance(X, dict) else None)
     outputs = {"label": lc.predict(X), "probabilities": lc.predict_proba(X)}
     np.savez(path.with_suffix(".npz"), **inputs(X), **outputs)
 

@@ -31,6 +31,8 @@ def to_onnx(
     where that takes fewer operations. Runtimes decompress when they load a file, once:
     it is small, but unless there are fewer operations it runs as fast as the dense one.
 
+    The operators are those of opset 21: onnxruntime reads them from version 1.23 on.
+
     Parameters
     ----------
     model : CompressedModel or Module

@@ -5,7 +5,6 @@ the dense one does. There is no ``DequantizeLinear``, which runtimes fuse with t
 matrix product that follows, activations rounded to 8 bits.
 """
 
-from collections.abc import Callable
 from functools import partial, singledispatch
 from typing import Any
 
@@ -14,10 +13,8 @@ from torch import Tensor
 
 from sklc.codes import Code, Factored, Quantized, Scaled, Sparse, Sum
 from sklc.codes.dtypes import dtype_of
-from sklc.deploy.onnx.fragment import TYPES, Fragment
+from sklc.deploy.onnx.fragment import TYPES, Form, Fragment
 from sklc.deploy.onnx.numbers import add_numbers, add_scattered
-
-Form = Callable[[Fragment], str]
 
 
 def add_decoded(fragment: Fragment, code: Code) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Container, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +25,10 @@ TYPES: dict[torch.dtype, int] = {
 }
 #: The dtype of a tensor in torch, by its type.
 DTYPES: dict[int, torch.dtype] = {kind: dtype for dtype, kind in TYPES.items()}
+
+
+#: What adds a value to a fragment, and returns its name.
+Form = Callable[["Fragment"], str]
 
 
 class Fragment:
@@ -114,11 +118,11 @@ class Fragment:
     def floats(self, tensor: Tensor) -> str:
         """Add floats, in fewer bytes if they may be :attr:`half`, and return a name."""
 
-        def rounded(fragment: Self) -> str:
+        def rounded(fragment: Fragment) -> str:
             stored = fragment.tensor(tensor.to(torch.float16))
             return fragment.add("Cast", stored, to=TYPES[tensor.dtype])
 
-        forms: list[Callable[[Any], str]] = [lambda fragment: fragment.tensor(tensor)]
+        forms: list[Form] = [lambda fragment: fragment.tensor(tensor)]
         if self.half and tensor.dtype in (torch.float32, torch.float64):
             forms.append(rounded)
         return self.smallest(forms)
@@ -128,7 +132,7 @@ class Fragment:
         one = helper.make_tensor("", TYPES[dtype], [1], [value])
         return self.add("ConstantOfShape", self.ints(*shape), value=one)
 
-    def smallest(self, forms: Sequence[Callable[[Any], str]]) -> str:
+    def smallest(self, forms: Sequence["Form"]) -> str:
         """Add what takes the fewest bytes.
 
         Parameters
@@ -142,20 +146,31 @@ class Fragment:
         str
             The name.
         """
-        if len(forms) == 1:
-            return forms[0](self)
-        trials = [self._copy() for _ in forms]
-        found = [form(trial) for form, trial in zip(forms, trials, strict=True)]
-        best = min(range(len(forms)), key=lambda number: trials[number].n_bytes)
-        vars(self).update(vars(trials[best]))
-        return found[best]
+        before = self._state()
+        trials = []
+        for form in forms:
+            name = form(self)
+            trials.append((name, self._state(), self._cut(before)))
+        name, state, (nodes, initializers, known) = min(
+            trials, key=lambda trial: trial[1][0]
+        )
+        self.nodes += nodes
+        self.initializers += initializers
+        self._known |= known
+        self.n_bytes, self._count = state[:2]
+        return name
 
-    def _copy(self) -> Self:
-        new = type(self)(self._taken)
-        vars(new).update(vars(self))
-        new.nodes, new.initializers = self.nodes[:], self.initializers[:]
-        new._known = self._known.copy()
-        return new
+    def _state(self) -> tuple[int, ...]:
+        lengths = len(self.nodes), len(self.initializers), len(self._known)
+        return self.n_bytes, self._count, *lengths
+
+    def _cut(self, before: tuple[int, ...]) -> tuple[list[Any], list[Any], Any]:
+        """Go back to a state, and return what has been added since."""
+        self.n_bytes, self._count, n_nodes, n_initializers, n_known = before
+        nodes, initializers = self.nodes[n_nodes:], self.initializers[n_initializers:]
+        del self.nodes[n_nodes:], self.initializers[n_initializers:]
+        since = [self._known.popitem() for _ in range(len(self._known) - n_known)]
+        return nodes, initializers, dict(since[::-1])
 
 
 def _size(message: NodeProto | TensorProto) -> int:

@@ -69,31 +69,27 @@ def _pair(
         return [helper.make_node("Constant", [], list(node.output), value_ints=sizes)]
     if len(node.input) < 2 or list(node.input).count(name) > 1:
         return []
-    weight, matrix = node.input[1], len(code.shape) == 2
+    weight, how = node.input[1], _attributes(node)
     if weight not in {name, *columns}:
         return []
-    how = _attributes(node)
+    if not _pays(code, layer, int(how.get("group", 1))):
+        return []
+    matrix, left, right = len(code.shape) == 2, code.left, code.right
     if node.op_type == "MatMul" and matrix:
-        if code.rank * sum(code.shape) >= math.prod(code.shape):
-            return []
-        factors = fragment.floats(code.left), fragment.floats(code.right)
+        factors = fragment.floats(left), fragment.floats(right)
         if weight != name:
-            left, right = (fragment.add("Transpose", f, **_TRANSPOSED) for f in factors)
-            factors = right, left
+            last, first = (fragment.add("Transpose", f, **_TRANSPOSED) for f in factors)
+            factors = first, last
         return _chain(fragment, node, factors, ({}, {}))
     if weight != name:
         return []
     if node.op_type == "Gemm" and matrix and not how.get("transA"):
-        if code.rank * sum(code.shape) >= math.prod(code.shape):
-            return []
-        factors = fragment.floats(code.left), fragment.floats(code.right)
-        if how.get("transB"):
-            factors = factors[::-1]
-        inner = {"transB": how["transB"]} if "transB" in how else {}
-        return _chain(fragment, node, factors, (inner, how))
-    convolves = node.op_type in ("Conv", "ConvTranspose") and not matrix
+        factors = fragment.floats(left), fragment.floats(right)
+        if not how.get("transB"):
+            return _chain(fragment, node, factors, ({}, how))
+        return _chain(fragment, node, factors[::-1], ({"transB": 1}, how))
     fixed = how.get("auto_pad", b"NOTSET") == b"NOTSET" and "output_shape" not in how
-    if convolves and fixed and _pays(code, layer, int(how.get("group", 1)), node):
+    if node.op_type in ("Conv", "ConvTranspose") and not matrix and fixed:
         return _convolutions(fragment, node, code, how)
     return []
 
@@ -106,12 +102,10 @@ def _attributes(node: NodeProto) -> dict[str, Any]:
     }
 
 
-def _pays(
-    code: Factored, layer: LayerInfo | None, groups: int, node: NodeProto
-) -> bool:
-    """Whether two convolutions cost fewer operations than one.
+def _pays(code: Factored, layer: LayerInfo | None, groups: int) -> bool:
+    """Whether two layers cost fewer operations than one.
 
-    Where the sizes of what it reads are not known, as if it did not change them.
+    Where the sizes of what a convolution reads are not known, as if none changed.
     """
     cost = Flops()
     if layer is not None and layer.grids and not cost.unknown(code, layer):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from importlib import import_module
-from inspect import Parameter, signature
+from inspect import signature
 from typing import Any
 
 import torch
@@ -66,11 +66,11 @@ def exported(module: nn.Module, inputs: Sequence[Input]) -> ModelProto:
         raise ValueError(msg) from error
     assert program is not None
     model = program.model_proto
-    if model.opset_import[0].version < OPSET:
+    (opset,) = (entry.version for entry in model.opset_import if not entry.domain)
+    if opset < OPSET:
         msg = (
-            f"torch exports {type(module).__name__} in opset "
-            f"{model.opset_import[0].version} of ONNX, but {OPSET} is needed: upgrade "
-            "onnxscript."
+            f"torch exports {type(module).__name__} in opset {opset} of ONNX, but "
+            f"{OPSET} is needed: upgrade onnxscript."
         )
         raise ValueError(msg)
     strip(model)
@@ -80,8 +80,7 @@ def exported(module: nn.Module, inputs: Sequence[Input]) -> ModelProto:
 
 
 def _check_size(module: nn.Module) -> None:
-    held = {id(tensor): tensor for tensor in module.state_dict().values()}
-    n_bytes = sum(t.nbytes for t in held.values() if isinstance(t, Tensor))
+    n_bytes = sum(held.nbytes for held in [*module.parameters(), *module.buffers()])
     if n_bytes > MAX_BYTES:
         msg = (
             f"{type(module).__name__} has {n_bytes:,} bytes before it is compressed, "
@@ -100,18 +99,13 @@ def _call(
     samples = {entry.name: _samples(entry) for entry in inputs}
     varies: Any = {0: torch.export.Dim.DYNAMIC}
     parameters = signature(module.forward).parameters
-    kinds = {parameter.kind: name for name, parameter in parameters.items()}
     if list(samples) == ["X"]:
         first = next(iter(parameters.values()))
         several = first.kind is first.VAR_POSITIONAL
         return tuple(samples.values()), {}, ((varies,) if several else varies,)
-    shapes = {name: varies for name in samples if name in parameters}
-    others = {name: varies for name in samples if name not in parameters}
-    if others and Parameter.VAR_KEYWORD in kinds:
-        shapes[kinds[Parameter.VAR_KEYWORD]] = others
-    elif others:
-        return (list(samples.values()),), {}, ([varies] * len(inputs),)
-    return (), samples, shapes
+    if all(name in parameters for name in samples):
+        return (), samples, dict.fromkeys(samples, varies)
+    return (list(samples.values()),), {}, ([varies] * len(inputs),)
 
 
 def _samples(entry: Input) -> Tensor:

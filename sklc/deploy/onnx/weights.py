@@ -91,7 +91,7 @@ def _equal(initializer: TensorProto, dense: Tensor) -> bool:
     if dtype != dense.dtype or list(initializer.dims) != list(dense.shape):
         return False
     own = torch.frombuffer(bytearray(initializer.raw_data), dtype=dtype)
-    largest = dense.abs().nan_to_num(0.0).max()
+    largest = dense.abs().nan_to_num(0.0, 0.0).max()
     bound = float(_ROUNDINGS * torch.finfo(dtype).eps * largest)
     own = own.reshape(dense.shape)
     return torch.allclose(own, dense, rtol=0.0, atol=bound, equal_nan=True)
