@@ -21,7 +21,8 @@ def _tensor(name, value):
     )
 
 
-def _model(nodes, inputs, outputs, weights):
+def graph_of(nodes, inputs, outputs, weights):
+    """Return a model; inputs and outputs are (name, type, shape)."""
     return helper.make_model(
         helper.make_graph(
             nodes,
@@ -39,7 +40,7 @@ def identities(weights):
     """Return a graph whose outputs are its weights."""
     outputs = [(f"out.{n}", TYPES[w.dtype], list(w.shape)) for n, w in weights.items()]
     nodes = [helper.make_node("Identity", [name], [f"out.{name}"]) for name in weights]
-    return _model(nodes, [], outputs, weights)
+    return graph_of(nodes, [], outputs, weights)
 
 
 def net(weights):
@@ -52,7 +53,7 @@ def net(weights):
     ]
     inputs = [("X", TYPES[torch.float32], ["N", 8, 9, 9])]
     outputs = [("variable", TYPES[torch.float32], ["N", 30])]
-    return _model(nodes, inputs, outputs, weights)
+    return graph_of(nodes, inputs, outputs, weights)
 
 
 def net_output(weights, X):

@@ -6,9 +6,20 @@ import numpy as np
 import pytest
 import torch
 from cases import COMPOSITIONS, LEAVES, SETTINGS, draw, name_of, uses
-from onnx_graphs import SHAPES, compressed, error, identities, net, net_output, run
+from onnx import helper
+from onnx_graphs import (
+    SHAPES,
+    compressed,
+    error,
+    graph_of,
+    identities,
+    net,
+    net_output,
+    run,
+)
 
 from sklc.codes import Code, Dense, Factored, Quantized, Scaled, Sparse, Sum, decompress
+from sklc.deploy.onnx.fragment import TYPES
 from sklc.schemes import AdaptiveQuantization, LowRank
 
 ALL = [*LEAVES, *SETTINGS, *COMPOSITIONS]
@@ -192,6 +203,50 @@ def test_fewer_operations_or_one_layer():
         assert layers(4, view) == ["Conv", "Conv", "Gemm", "Gemm"]
     assert layers(24, "scheme_1") == ["Conv", "Gemm", "Gemm"]  # 24 * 174 < 30 * 144
     assert layers(25, "scheme_1") == ["Conv", "Gemm"]
+
+
+def test_low_rank_weights_wherever_they_are_read():
+    code = Factored(torch.randn(30, 2), torch.randn(2, 30), (30, 30))
+    gemm = {"alpha": 0.5, "beta": 2.0}
+    nodes = [
+        helper.make_node("Transpose", ["w"], ["columns"], perm=[1, 0]),
+        helper.make_node("Shape", ["w"], ["shape"], start=-1),
+        helper.make_node("MatMul", ["X", "w"], ["a"]),
+        helper.make_node("MatMul", ["X", "columns"], ["b"]),
+        helper.make_node("Gemm", ["X", "w", "bias"], ["c"], **gemm),
+        helper.make_node("Gemm", ["X", "w", "bias"], ["d"], transB=1, **gemm),
+        helper.make_node("Gemm", ["X", "w"], ["e"], transA=1),
+        helper.make_node("MatMul", ["w", "X"], ["f"]),
+        helper.make_node("MatMul", ["columns", "w"], ["g"]),
+        helper.make_node("Add", ["X", "w"], ["h"]),
+    ]
+    weights = {"w": code.dense(), "bias": torch.randn(30)}
+    values = [(name, TYPES[torch.float32], [30, 30]) for name in "Xabcdefgh"]
+    shape = ("shape", TYPES[torch.int64], [1])
+    X = np.random.default_rng(0).standard_normal((30, 30)).astype("float32")
+    dense = graph_of(nodes, values[:1], [*values[1:], shape], weights)
+    wanted = run(dense, X=X)
+    for theta in ({"w": code}, {"w": Sum({"a": code})}):
+        model = graph_of(nodes, values[:1], [*values[1:], shape], weights)
+        found = run(compressed(model, theta), X=X)
+        for name, value in wanted.items():
+            assert error(found[name], value) < 1e-5, name
+    model = graph_of(nodes, values[:1], values[1:5], weights)
+    kinds = [n.op_type for n in compressed(model, {"w": code}).graph.node]
+    assert (kinds.count("MatMul"), kinds.count("Gemm")) == (4, 4)
+
+
+def test_paddings_that_depend_on_the_input_keep_one_layer():
+    theta = LowRank(rank=1).compress({"w": torch.randn(8, 4, 3, 3)}, mu=1.0)
+    weights = decompress(theta)
+    options = {"auto_pad": "SAME_LOWER", "strides": [2, 2]}
+    nodes = [helper.make_node("Conv", ["X", "w"], ["out"], **options)]
+    kind = TYPES[torch.float32]
+    ends = [("X", kind, [1, 4, 6, 6])], [("out", kind, [1, 8, 3, 3])]
+    X = np.random.default_rng(0).standard_normal((1, 4, 6, 6)).astype("float32")
+    wanted = run(graph_of(nodes, *ends, weights), X=X)["out"]
+    found = run(compressed(graph_of(nodes, *ends, weights), theta), X=X)["out"]
+    assert error(found, wanted) < 1e-5
 
 
 def test_what_the_graph_does_not_hold_stays_dense_and_is_named():

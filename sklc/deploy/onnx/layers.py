@@ -1,6 +1,5 @@
 """Low-rank weights as two layers, where that costs fewer operations than one."""
 
-import math
 from typing import Any
 
 from onnx import AttributeProto, GraphProto, NodeProto, helper
