@@ -211,6 +211,9 @@ def test_what_is_wrong_is_said_before_anything_is_written(tmp_path, monkeypatch)
         to_onnx(nn.Linear(2, 2), path)
     with pytest.raises(ValueError, match=r"^X0 is a number: pass an array of samples"):
         to_onnx(nn.Linear(2, 2), path, [1.0])
+    huge = nn.Linear(2**15, 2**15, device="meta")
+    with pytest.raises(ValueError, match=r"^Linear has 4,295,098,368 bytes before it"):
+        to_onnx(huge, path, torch.zeros(1, 2**15))
     monkeypatch.delitem(sys.modules, "sklc.deploy.onnx.export")
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ImportError, match=r"^onnx is not installed: pip install"):

@@ -100,10 +100,7 @@ def inputs_of(X: Any) -> tuple[Input, ...]:
 
 def _check(inputs: tuple[Input, ...]) -> None:
     if not inputs:
-        msg = (
-            "What the model was fitted to were no arrays, which would tell the shapes "
-            "of its inputs: pass a few samples as X."
-        )
+        msg = "The shapes of the inputs are not known: pass a few samples as X."
         raise ValueError(msg)
 
 
