@@ -87,8 +87,8 @@ def _pair(
         if not how.get("transB"):
             return _chain(fragment, node, factors, ({}, how))
         return _chain(fragment, node, factors[::-1], ({"transB": 1}, how))
-    fixed = how.get("auto_pad", b"NOTSET") == b"NOTSET" and "output_shape" not in how
-    if node.op_type in ("Conv", "ConvTranspose") and not matrix and fixed:
+    convolves = node.op_type in ("Conv", "ConvTranspose") and not matrix
+    if convolves and "output_shape" not in how:
         return _convolutions(fragment, node, code, how)
     return []
 
