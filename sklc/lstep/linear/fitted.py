@@ -40,7 +40,7 @@ def restore(model: Any, state: Mapping[str, Any]) -> None:
 def put(model: Any, name: str, weight: Array) -> None:
     """Set the weights of a fitted model, in the shape that it has them in."""
     own = weight.reshape(np.shape(getattr(model, name)))
-    setattr(model, name, own.copy() if own.ndim else float(own))
+    setattr(model, name, own.copy() if own.ndim else own[()])
 
 
 @contextmanager
