@@ -11,7 +11,9 @@ __version__ = "0.1.0.dev0"
 __all__ = ["LCCompressor", "__version__"]
 
 _HOMES = {"LCCompressor": "sklc.estimator.compressor"}
-_ROOMS = ("codes", "costs", "deploy", "lstep", "metrics", "schemes", "testing")
+_ROOMS = (
+    *("codes", "costs", "deploy", "lstep", "metrics", "plot", "schemes", "testing"),
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,331 @@
+"""How good a model is, against how small it is."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import is_classifier, is_regressor
+from sklearn.utils.validation import check_is_fitted
+
+from sklc.estimator.comparison import standings
+from sklc.exceptions import warn
+from sklc.plot.canvas import axes_on, colors, legend, readable, scale_of
+
+#: What 100 (1 - score) is, for scores that have a name.
+_ERRORS = {"accuracy": "error (%)", "R²": "unexplained variance (%)"}
+
+
+def pareto_front(sizes: Any, scores: Any) -> np.ndarray:
+    """Return which models no other beats: none smaller is as good, or as small better.
+
+    Parameters
+    ----------
+    sizes, scores : array-like of shape (n,)
+        The smaller, and the greater, the better.
+
+    Returns
+    -------
+    ndarray of int
+        Their numbers, by increasing size; without those that are not numbers.
+
+    Examples
+    --------
+    >>> from sklc.plot.tradeoff import pareto_front
+    >>> pareto_front([10, 20, 20, 30], [0.8, 0.9, 0.7, 0.85]).tolist()
+    [0, 1]
+    """
+    sizes, scores = np.asarray(sizes, dtype=float), np.asarray(scores, dtype=float)
+    order = np.lexsort((-scores, sizes))
+    order = order[~np.isnan(sizes[order] + scores[order])]
+    best = np.maximum.accumulate(scores[order])
+    beaten = np.zeros(len(order), dtype=bool)
+    beaten[1:] = best[1:] <= best[:-1]
+    return np.asarray(order[~beaten])
+
+
+class TradeoffDisplay:
+    """Scores against sizes, with those that no other model beats (the Pareto front).
+
+    Usually made by :meth:`from_search` or :meth:`from_compressors`.
+
+    Parameters
+    ----------
+    sizes : array-like of shape (n,)
+        In bits.
+    scores : array-like of shape (n,)
+        The greater the better.
+    groups : sequence of str of length n, or None, default=None
+        What is drawn in one color, under one name, and joined by a line.
+    score_name : str, default="score"
+        ``"accuracy"`` and ``"R²"`` can be drawn as errors.
+    spread : array-like of shape (n,) or None, default=None
+        Standard deviations of the scores.
+    direct : tuple of array-likes of shape (n,), or None, default=None
+        Sizes and scores of direct compression; NaN where that is not known.
+    reference : tuple of float or None, default=None
+        Size and score of the model before; the size may be None.
+    chosen : int or None, default=None
+        The number of the model that was chosen.
+
+    Attributes
+    ----------
+    figure_ : Figure
+    ax_ : Axes
+
+    Examples
+    --------
+    >>> from sklc.plot import TradeoffDisplay
+    >>> display = TradeoffDisplay([800, 1600], [0.8, 0.9], groups=["rank 1", "rank 2"])
+    >>> display.pareto_.tolist()
+    [0, 1]
+    """
+
+    def __init__(
+        self,
+        sizes: Any,
+        scores: Any,
+        *,
+        groups: Sequence[str] | None = None,
+        score_name: str = "score",
+        spread: Any = None,
+        direct: tuple[Any, Any] | None = None,
+        reference: tuple[float | None, float] | None = None,
+        chosen: int | None = None,
+    ) -> None:
+        self.sizes = np.asarray(sizes, dtype=float)
+        self.scores = np.asarray(scores, dtype=float)
+        n = self.sizes.size
+        self.groups = ["compressed"] * n if groups is None else list(groups)
+        self.score_name = score_name
+        self.spread = np.zeros(n) if spread is None else np.asarray(spread, dtype=float)
+        missing = np.full(n, np.nan)
+        self.direct = tuple(
+            np.asarray(each, dtype=float) for each in direct or (missing, missing)
+        )
+        self.reference, self.chosen = reference, chosen
+        arrays = [self.scores, self.spread, *self.direct]
+        lengths = [n, len(self.groups), *(each.size for each in arrays)]
+        if not n or len(set(lengths)) > 1:
+            msg = (
+                "sizes, groups, scores, spread and direct must have one entry for each "
+                f"model (one at least), got {lengths}."
+            )
+            raise ValueError(msg)
+        if not np.isfinite(self.sizes + self.scores).any():
+            msg = "No model has both a size and a score: there is nothing to draw."
+            raise ValueError(msg)
+
+    @property
+    def pareto_(self) -> np.ndarray:
+        """Numbers of the models that no other beats, by increasing size."""
+        return pareto_front(self.sizes, self.scores)
+
+    @classmethod
+    def from_search(
+        cls,
+        search: Any,
+        *,
+        score: str = "score",
+        size: str = "bits",
+        group: Callable[[dict[str, Any]], str] | None = None,
+    ) -> Self:
+        """Take the candidates of a search.
+
+        Parameters
+        ----------
+        search : GridSearchCV or the like
+            Fitted, with two scorers at least: one of the score, and
+            :func:`sklc.metrics.nbits`.
+        score, size : str, default="score", "bits"
+            Their names in ``scoring``.
+        group : callable or None, default=None
+            From the parameters of a candidate to the group that it is drawn in; by
+            default, the class of its scheme.
+
+        Raises
+        ------
+        ValueError
+            If a scorer is missing.
+        NotFittedError
+            If it is not fitted.
+        """
+        check_is_fitted(search)
+        results = search.cv_results_
+        for name in score, size:
+            if f"mean_test_{name}" not in results:
+                msg = (
+                    f"The search has no score {name!r}: pass scoring={{{score!r}: ..., "
+                    f"{size!r}: sklc.metrics.nbits}} to it."
+                )
+                raise ValueError(msg)
+        default = type(getattr(search.estimator, "scheme", None)).__name__
+
+        def kind(params: dict[str, Any]) -> str:
+            schemes = [v for k, v in params.items() if k.split("__")[-1] == "scheme"]
+            return type(schemes[0]).__name__ if schemes else default
+
+        scoring = search.scoring.get(score) if hasattr(search.scoring, "get") else None
+        return cls(
+            results[f"mean_test_{size}"],
+            results[f"mean_test_{score}"],
+            groups=list(map(group or kind, results["params"])),
+            score_name=scoring if isinstance(scoring, str) else score,
+            spread=results[f"std_test_{score}"],
+            chosen=getattr(search, "best_index_", None),
+        )
+
+    @classmethod
+    def from_compressors(
+        cls, compressors: Mapping[str, Any], X: Any, y: Any = None, **score_params: Any
+    ) -> Self:
+        """Score fitted compressors of one model.
+
+        Parameters
+        ----------
+        compressors : dict of str to LCCompressor, or to lists of them
+            By the names that they get. With ``keep_reference=True`` they show the model
+            before (of the first one that has it), and direct compression.
+        X, y : data
+            As for :meth:`LCCompressor.score <sklc.LCCompressor.score>`.
+        **score_params : dict
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        NotFittedError
+            If one is not fitted.
+        """
+        found = [
+            (name, lc)
+            for name, own in compressors.items()
+            for lc in (own if isinstance(own, list | tuple) else [own])
+        ]
+        if not found:
+            msg = "compressors must hold one LCCompressor at least."
+            raise ValueError(msg)
+        ends, starts, reference = [], [], None
+        for _, lc in found:
+            before, start, end = standings(lc, X, y, score_params)[0].values()
+            if end.score is None:
+                msg = f"{type(lc.estimator_).__name__} has no method score."
+                raise ValueError(msg)
+            known = hasattr(lc, "reference_")
+            ends.append((end.bits, end.score))
+            starts.append((start.bits, start.score) if known else (np.nan, np.nan))
+            if known and reference is None:
+                reference = before.bits, float(before.score or 0)
+        return cls(
+            *zip(*ends, strict=True),
+            groups=[name for name, _ in found],
+            score_name=_score_name(found[0][1]),
+            direct=tuple(zip(*starts, strict=True)),  # type: ignore[arg-type]
+            reference=reference,
+        )
+
+    def plot(self, ax: Any = None, *, error: bool = False) -> Self:
+        """Draw them.
+
+        Parameters
+        ----------
+        ax : Axes or None, default=None
+            What to draw in; None is a new figure.
+        error : bool, default=False
+            Whether to show what is missing to a score of 1, in per cent: on a
+            logarithmic axis, if it varies much.
+
+        Returns
+        -------
+        self
+
+        Warns
+        -----
+        UserWarning
+            If models without score or size are left out.
+        """
+        self.ax_ = ax = axes_on(ax, (9, 5.5))
+        self.figure_ = ax.figure
+        drawn = np.isfinite(self.sizes + self.scores)
+        if not drawn.all():
+            msg = f"{(~drawn).sum()} of {drawn.size} models have no score or size."
+            warn(f"{msg} They are not drawn.")
+        sizes, direct = self.sizes / 8000, self.direct[0] / 8000
+        scores, direct_scores = (
+            self._shown(self.scores, error),
+            self._shown(self.direct[1], error),
+        )
+        spread = self.spread * (100 if error or self.score_name == "accuracy" else 1)
+        names = list(dict.fromkeys(self.groups))
+        for color, name in zip(colors(len(names)), names, strict=True):
+            own = np.flatnonzero(drawn & (np.asarray(self.groups) == name))
+            own = own[np.argsort(sizes[own])]
+            line: dict[str, Any] = {"color": color, "ms": 6}
+            joined = "-" if len(own) > 1 else ""
+            bars = spread[own] if spread[own].any() else None
+            style = {"marker": "o", "ls": joined, "capsize": 3, "label": name}
+            ax.errorbar(sizes[own], scores[own], bars, **style, **line)
+            for at in own[np.isfinite(direct[own] + direct_scores[own])]:
+                ends = [direct[at], sizes[at]], [direct_scores[at], scores[at]]
+                ax.plot(*ends, color=color, lw=1, alpha=0.5, zorder=1)
+                ax.plot(direct[at], direct_scores[at], "o", mfc="none", **line)
+        self._draw_front(sizes, scores)
+        known = [*sizes, *direct]
+        values = [*scores, *direct_scores]
+        if self.chosen is not None:
+            star: dict[str, Any] = {"ms": 15, "mec": "w", "zorder": 4, "ls": ""}
+            at = self.chosen
+            ax.plot(sizes[at], scores[at], "k*", label="the choice", **star)
+        if self.reference is not None:
+            size, score = self.reference
+            value = float(self._shown(np.asarray(score), error))
+            values.append(value)
+            ax.axhline(value, color="k", lw=1, ls=":", label="before")
+            if size is not None:
+                known.append(size / 8000)
+                ax.plot(size / 8000, value, "kD", ms=6)
+        ax.set(
+            xlabel="size (kB)",
+            ylabel=self._label(error),
+            xscale=scale_of(known, span=4.0),
+            yscale=scale_of(values, span=4.0) if error else "linear",
+        )
+        if np.isfinite(direct_scores).any():
+            ax.set_title("Direct compression (open) and LC (filled)", fontsize="medium")
+        readable(ax.xaxis)
+        readable(ax.yaxis)
+        ax.grid(alpha=0.3)
+        if self.reference and self.reference[0] and ax.get_xscale() == "log":
+            whole = self.reference[0] / 8000
+            inverse = partial(np.divide, whole)  # its own
+            top = ax.secondary_xaxis("top", functions=(inverse, inverse))
+            top.set_xlabel("compression ratio")
+            readable(top.xaxis)
+        legend(ax, len(names))
+        return self
+
+    def _draw_front(self, sizes: np.ndarray, scores: np.ndarray) -> None:
+        """Draw the best score at each size, as a staircase behind the models."""
+        front = self.pareto_
+        if len(front) < 2:
+            return
+        style: dict[str, Any] = {"color": "0.85", "lw": 6, "zorder": 0}
+        label = "best for its size"
+        self.ax_.step(sizes[front], scores[front], where="post", label=label, **style)
+
+    def _shown(self, scores: np.ndarray, error: bool) -> np.ndarray:
+        if error:
+            return np.asarray(100 * (1 - scores))
+        return np.asarray(100 * scores if self.score_name == "accuracy" else scores)
+
+    def _label(self, error: bool) -> str:
+        if error:
+            return _ERRORS.get(self.score_name, f"100 (1 - {self.score_name})")
+        return "accuracy (%)" if self.score_name == "accuracy" else self.score_name
+
+
+def _score_name(compressor: Any) -> str:
+    """Return what the method score of a compressor measures."""
+    if is_classifier(compressor):
+        return "accuracy"
+    return "R²" if is_regressor(compressor) else "score"
