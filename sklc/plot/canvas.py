@@ -151,7 +151,7 @@ def _round_ticks() -> Any:
             first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
             stride = max(1, (last - first) // 6)
             powers = 10.0 ** np.arange(first, last + 1, stride)
-            for steps in ([1.0], [1.0, 2.0, 5.0]):
+            for steps in ([1], [1, 2, 5], [1, 1.5, 2, 3, 5, 7]):
                 ticks = np.sort(np.outer(powers, steps).ravel())
                 inside = ticks[(ticks >= low) & (ticks <= high)]
                 if len(inside) >= 3:

@@ -112,7 +112,7 @@ class RunDisplay:
         known = list(self.loss)
         if self.reference_loss is not None:
             known.append(self.reference_loss)
-            loss.axhline(self.reference_loss, color="k", lw=1, label="before")
+            loss.axhline(self.reference_loss, color="k", lw=1, label="reference")
         if self.best_step is not None:
             kept = self.loss[self.best_step]
             star: dict[str, Any] = {"ms": 12, "mec": "w", "zorder": 3, "ls": ""}

@@ -177,7 +177,13 @@ class TradeoffDisplay:
 
     @classmethod
     def from_compressors(
-        cls, compressors: Mapping[str, Any], X: Any, y: Any = None, **score_params: Any
+        cls,
+        compressors: Mapping[str, Any],
+        X: Any,
+        y: Any = None,
+        *,
+        others: Mapping[str, tuple[Any, Any]] | None = None,
+        **score_params: Any,
     ) -> Self:
         """Score fitted compressors of one model.
 
@@ -188,6 +194,9 @@ class TradeoffDisplay:
             before (of the first one that has it), and direct compression.
         X, y : data
             As for :meth:`LCCompressor.score <sklc.LCCompressor.score>`.
+        others : dict of str to (array-like, array-like), or None, default=None
+            Models of another kind to show beside them, by name: their sizes in bits,
+            and their scores.
         **score_params : dict
 
         Raises
@@ -216,9 +225,14 @@ class TradeoffDisplay:
             starts.append((start.bits, start.score) if known else (np.nan, np.nan))
             if known and reference is None:
                 reference = before.bits, float(before.score or 0)
+        groups = [name for name, _ in found]
+        for name, (sizes, scores) in (others or {}).items():
+            ends += zip(sizes, scores, strict=True)
+            starts += [(np.nan, np.nan)] * len(sizes)
+            groups += [name] * len(sizes)
         return cls(
             *zip(*ends, strict=True),
-            groups=[name for name, _ in found],
+            groups=groups,
             score_name=_score_name(found[0][1]),
             direct=tuple(zip(*starts, strict=True)),  # type: ignore[arg-type]
             reference=reference,
@@ -280,7 +294,7 @@ class TradeoffDisplay:
             size, score = self.reference
             value = float(self._shown(np.asarray(score), error))
             values.append(value)
-            ax.axhline(value, color="k", lw=1, ls=":", label="before")
+            ax.axhline(value, color="k", lw=1, ls=":", label="reference")
             if size is not None:
                 known.append(size / 8000)
                 ax.plot(size / 8000, value, "kD", ms=6)
@@ -296,9 +310,8 @@ class TradeoffDisplay:
         readable(ax.yaxis)
         ax.grid(alpha=0.3)
         if self.reference and self.reference[0] and ax.get_xscale() == "log":
-            whole = self.reference[0] / 8000
-            inverse = partial(np.divide, whole)  # its own
-            top = ax.secondary_xaxis("top", functions=(inverse, inverse))
+            ratio = partial(_ratio, self.reference[0] / 8000)
+            top = ax.secondary_xaxis("top", functions=(ratio, ratio))
             top.set_xlabel("compression ratio")
             readable(top.xaxis)
         legend(ax, len(names))
@@ -322,6 +335,11 @@ class TradeoffDisplay:
         if error:
             return _ERRORS.get(self.score_name, f"100 (1 - {self.score_name})")
         return "accuracy (%)" if self.score_name == "accuracy" else self.score_name
+
+
+def _ratio(whole: float, size: Any) -> Any:
+    """Return the ratio of a size, which is the size of a ratio, too."""
+    return whole / np.maximum(size, 1e-100)
 
 
 def _score_name(compressor: Any) -> str:
