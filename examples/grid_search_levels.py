@@ -121,7 +121,11 @@ print(f"the choice, trained on all folds: {test:.2f} % on the test set")
 # %%
 # All of them
 # -----------
+#
+# .. image:: /levels.png
+#    :alt: Accuracies against sizes, of two schemes at four levels each
 
+# sphinx_gallery_thumbnail_path = 'levels.png'
 display = TradeoffDisplay.from_search(search).plot()
 display.figure_.savefig(options.figure, dpi=150)
 print(f"saved {options.figure}")

@@ -156,7 +156,7 @@ class LCCompressor(
         Of a classifier.
     n_features_in_ : int
         Columns of `X`, if it was a table.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of these columns, if `X` had names, all of them str.
 
     References
