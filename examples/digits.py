@@ -131,7 +131,7 @@ for name, scheme in schemes.items():
 # %%
 # What it costs
 # -------------
-# Direct compression loses much of what the net has learned, and LC gets most of it back.
+# Direct compression loses much of what the net has learned; LC gets most of it back.
 #
 # .. image:: /digits.png
 #    :alt: Test errors against sizes, of direct compression and of LC
