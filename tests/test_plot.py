@@ -374,6 +374,16 @@ def test_ticks_are_readable(low, high):
     assert all(len(text) <= 9 for text in found)
 
 
+def test_ticks_say_where_they_are():
+    display = TradeoffDisplay([8e5, 1.3e6], [-0.49, -0.29], score_name="R²").plot(
+        error=True
+    )
+    for axis in display.ax_.xaxis, display.ax_.yaxis:
+        found = [float(text) for text in ticks(axis)]
+        at = [tick for tick in axis.get_ticklocs() if found[0] <= tick <= found[-1]]
+        assert found == pytest.approx(at, rel=1e-6)
+
+
 def test_without_matplotlib_one_is_told(monkeypatch):
     display = RanksDisplay([1.0], {"w": [3]})
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)

@@ -29,14 +29,22 @@ class Work:
     run: float
 
 
-def work(code: Code, layer: LayerInfo | None) -> Work | None:
-    """Return what a layer multiplies; None if it is not known how often it is used."""
+def splits(code: Code, layer: LayerInfo | None) -> bool:
+    """Whether a layer of a net is two thin ones with this code of its weight."""
+    return isinstance(code, Factored) and (layer is None or layer.kind in SPLIT)
+
+
+def work(code: Code, layer: LayerInfo | None, *, net: bool = True) -> Work | None:
+    """Return what a layer multiplies; None if it is not known how often it is used.
+
+    Linear models of scikit-learn (`net` is false) run as they are.
+    """
     price, dense = Flops(), Dense(code.dense())
     if price.unknown(dense, layer) or price.unknown(code, layer):
         return None
     assert layer is not None
     before = price(dense, layer)
-    if isinstance(code, Factored) and layer.kind in SPLIT:
+    if net and splits(code, layer):
         return Work(before, min(before, price(code, layer)))
     return Work(before, before)
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sklc.codes import Dense, Factored
+from sklc.codes import Dense
 from sklc.codes.theta import nbits_by_weight
 from sklc.costs import ranks
-from sklc.deploy.facts import Work, codebook, form, work
+from sklc.deploy.facts import Work, codebook, form, splits, work
 from sklc.deploy.model import CompressedModel
 from sklc.deploy.table import Cell, Table
 
@@ -80,7 +80,8 @@ class Report:
         }
         codes = model.theta | rest
         works = {
-            name: work(code, model.layers.get(name)) for name, code in codes.items()
+            name: work(code, model.layers.get(name), net=model.is_net)
+            for name, code in codes.items()
         }
         return cls(
             _models(standings, works, file_bytes),
@@ -181,9 +182,9 @@ def _speed(model: CompressedModel, works: Works) -> list[str]:
         what, done = form(code), works[name]
         if isinstance(code, Dense):
             words = "Neither smaller nor faster, as they are kept dense"
-        elif model.is_net and isinstance(code, Factored) and done is None:
+        elif model.is_net and done is None and splits(code, model.layers.get(name)):
             words = "Perhaps faster (how often their layers use them is not known)"
-        elif model.is_net and done and done.run < done.dense:
+        elif done and done.run < done.dense:
             words = "Faster, as two thin layers with fewer multiplications"
             times = _ratio(done.dense, done.run)
             what += f", {times:,.3g} times fewer" if done.run else ", none are left"

@@ -87,15 +87,14 @@ def label(value: float) -> str:
     Examples
     --------
     >>> from sklc.plot.canvas import label
-    >>> [label(value) for value in (0, 0.05, 6, 2000, 123456.0, 3e-7, float("inf"))]
-    ['0', '0.05', '6', '2,000', '123,456', '3e-7', '∞']
+    >>> [label(value) for value in (0, 0.05, 6, 2000, 123456.0, 132.5, 3e-7, float("inf"))]
+    ['0', '0.05', '6', '2,000', '123,456', '132.5', '3e-7', '∞']
     """
     if not math.isfinite(value):
         return {math.inf: "∞", -math.inf: "-∞"}.get(value, "?")
     size = abs(value)
     if value == 0 or 1e-4 <= size < 1e7:
-        text = f"{value:,.0f}" if size >= 1000 else f"{value:.3g}"
-        return text.replace("e+0", "e")
+        return f"{value:,.7g}"
     mantissa, exponent = f"{value:.2e}".split("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 

@@ -146,6 +146,9 @@ def test_low_rank_is_not_called_faster_where_it_is_not(estimator, scheme):
     notes = fitted(scheme, estimator).report().notes
     assert not any(note.startswith("Faster") and last in note for note in notes)
     assert any(note.startswith("Smaller in storage only") for note in notes)
+    models = fitted(scheme, estimator).report().to_frame()
+    multiplied = models.loc["multiplications per sample"]
+    assert multiplied["LC"] == multiplied["reference"]
 
 
 def test_two_factors_run_only_if_they_multiply_less():
@@ -156,6 +159,24 @@ def test_two_factors_run_only_if_they_multiply_less():
     assert work(code, LayerInfo("LSTM", uses=2.0)) == Work(64.0, 64.0)
     assert work(code, LayerInfo(uses=None)) is None
     assert work(code, None) is None
+
+
+class Looked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.emb, self.fc = nn.Embedding(9, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.fc(self.emb(x).mean(1))
+
+
+def test_a_table_that_is_looked_up_gets_no_faster():
+    torch.manual_seed(0)
+    estimator = FrozenEstimator(classifier(module=Looked()).initialize())
+    lc = LCCompressor(estimator, LowRank(rank=1), max_iter=0)
+    notes = lc.fit(np.ones((6, 4), dtype=int), np.arange(6) % 3).report().notes
+    assert [note for note in notes if "emb" in note] == [notes[1]]
+    assert notes[1].startswith("Smaller in storage only")
 
 
 def test_nothing_left_and_nothing_saved_are_told():

@@ -174,7 +174,7 @@ def test_the_file_is_open_to_all(saved):
     """It is safetensors with JSON: no code is run by reading it."""
     path, lc = saved
     version, header, tensors = parts(path)
-    assert version == "2"
+    assert version == "3"
     assert header["step"] == 3
     assert "Additive" in header["identity"]["scheme"]["class"]
     assert [entry["loss"] for entry in header["history"]] == [
