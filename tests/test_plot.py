@@ -202,7 +202,7 @@ def test_pruned_weights_are_shown_without_their_zeros():
     after = np.where(abs(before) > 1.5, before, 0.0)
     (ax,) = WeightsDisplay({"w": before}, {"w": after}).plot().ax_
     share = 100 * np.mean(after == 0)
-    assert f"{share:.3g} % are zero" in names(ax)
+    assert f"{share:.4g} % are zero" in names(ax)
 
 
 @pytest.mark.parametrize(

@@ -87,8 +87,8 @@ def label(value: float) -> str:
     Examples
     --------
     >>> from sklc.plot.canvas import label
-    >>> [label(value) for value in (0, 0.05, 6, 2000, 123456.0, 132.5, 3e-7, float("inf"))]
-    ['0', '0.05', '6', '2,000', '123,456', '132.5', '3e-7', '∞']
+    >>> [label(value) for value in (0, 0.05, 2000, 123456.0, 132.5, 3e-7, float("inf"))]
+    ['0', '0.05', '2,000', '123,456', '132.5', '3e-7', '∞']
     """
     if not math.isfinite(value):
         return {math.inf: "∞", -math.inf: "-∞"}.get(value, "?")

@@ -149,7 +149,7 @@ def _draw(ax: Any, name: str, before: np.ndarray, after: np.ndarray) -> Any:
         ax.hist(kept, bins, weights=share, histtype="step", color="C3", label="after")
         zeros = 100 * (1 - kept.size / n)
         if zeros:
-            share_of_zeros = f"{zeros:.3g} % are zero"
+            share_of_zeros = f"{zeros:.4g} % are zero"
             ax.plot(0, 0, "^", color="C3", clip_on=False, label=share_of_zeros)
     ax.margins(x=0)
     ax.legend(fontsize="x-small", loc="upper left", framealpha=0.6)
