@@ -25,11 +25,13 @@ def listed():
 @pytest.mark.parametrize("room", ["", *sklc._ROOMS])
 def test_the_reference_lists_what_a_room_offers(room):
     module = importlib.import_module(f"sklc.{room}".rstrip("."))
-    offered = {
+    own = [
         name
-        for name in getattr(module, "__all__", ())
-        if callable(getattr(module, name)) and name != "Theta"
-    }
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", None) == module.__name__ and name[0] != "_"
+    ]
+    names = getattr(module, "__all__", own)
+    offered = {n for n in names if callable(getattr(module, n)) and n != "Theta"}
     assert offered <= listed().get(module.__name__, set())
 
 
