@@ -21,7 +21,7 @@ from sklc.codes import Factored
 from sklc.lstep import NetLStep
 from sklc.metrics import nbits
 from sklc.plot import RanksDisplay, RunDisplay, TradeoffDisplay, WeightsDisplay
-from sklc.plot.tradeoff import pareto_front
+from sklc.plot.pareto import pareto_front
 from sklc.schemes import (
     AdaptiveQuantization,
     ConstraintL0Pruning,
@@ -324,6 +324,10 @@ def test_a_search_is_shown_with_its_choice():
     best = search.best_index_
     assert star.get_xdata() == [results["mean_test_bits"][best] / 8000]
     assert star.get_ydata() == pytest.approx([100 * results["mean_test_score"][best]])
+    search.set_params(estimator=make_pipeline(StandardScaler(), lc))
+    search.set_params(param_grid={"lccompressor__scheme__k": [2, 3]}).fit(X, y)
+    display = TradeoffDisplay.from_search(search)
+    assert display.groups == ["AdaptiveQuantization"] * 2
     display = TradeoffDisplay.from_search(search, group=lambda params: "all")
     assert set(display.groups) == {"all"}
     with pytest.raises(ValueError, match=r"no score 'size': pass scoring="):

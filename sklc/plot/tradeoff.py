@@ -5,43 +5,17 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import is_classifier, is_regressor
-from sklearn.utils.validation import check_is_fitted
 
-from sklc.estimator.comparison import standings
 from sklc.exceptions import warn
 from sklc.plot.canvas import axes_on, colors, legend, readable, scale_of
+from sklc.plot.models import candidates, scored
+from sklc.plot.pareto import pareto_front
 
 #: What 100 (1 - score) is, for scores that have a name.
 _ERRORS = {"accuracy": "error (%)", "R²": "unexplained variance (%)"}
+_KB = 8000  # bits
 
-
-def pareto_front(sizes: Any, scores: Any) -> np.ndarray:
-    """Return which models no other beats: none smaller is as good, or as small better.
-
-    Parameters
-    ----------
-    sizes, scores : array-like of shape (n,)
-        The smaller, and the greater, the better.
-
-    Returns
-    -------
-    ndarray of int
-        Their numbers, by increasing size; without those that are not numbers.
-
-    Examples
-    --------
-    >>> from sklc.plot.tradeoff import pareto_front
-    >>> pareto_front([10, 20, 20, 30], [0.8, 0.9, 0.7, 0.85]).tolist()
-    [0, 1]
-    """
-    sizes, scores = np.asarray(sizes, dtype=float), np.asarray(scores, dtype=float)
-    order = np.lexsort((-scores, sizes))
-    order = order[~np.isnan(sizes[order] + scores[order])]
-    best = np.maximum.accumulate(scores[order])
-    beaten = np.zeros(len(order), dtype=bool)
-    beaten[1:] = best[1:] <= best[:-1]
-    return np.asarray(order[~beaten])
+Points = tuple[np.ndarray, np.ndarray]
 
 
 class TradeoffDisplay:
@@ -150,30 +124,7 @@ class TradeoffDisplay:
         NotFittedError
             If it is not fitted.
         """
-        check_is_fitted(search)
-        results = search.cv_results_
-        for name in score, size:
-            if f"mean_test_{name}" not in results:
-                msg = (
-                    f"The search has no score {name!r}: pass scoring={{{score!r}: ..., "
-                    f"{size!r}: sklc.metrics.nbits}} to it."
-                )
-                raise ValueError(msg)
-        default = type(getattr(search.estimator, "scheme", None)).__name__
-
-        def kind(params: dict[str, Any]) -> str:
-            schemes = [v for k, v in params.items() if k.split("__")[-1] == "scheme"]
-            return type(schemes[0]).__name__ if schemes else default
-
-        scoring = search.scoring.get(score) if hasattr(search.scoring, "get") else None
-        return cls(
-            results[f"mean_test_{size}"],
-            results[f"mean_test_{score}"],
-            groups=list(map(group or kind, results["params"])),
-            score_name=scoring if isinstance(scoring, str) else score,
-            spread=results[f"std_test_{score}"],
-            chosen=getattr(search, "best_index_", None),
-        )
+        return cls(**candidates(search, score, size, group))
 
     @classmethod
     def from_compressors(
@@ -206,37 +157,7 @@ class TradeoffDisplay:
         NotFittedError
             If one is not fitted.
         """
-        found = [
-            (name, lc)
-            for name, own in compressors.items()
-            for lc in (own if isinstance(own, list | tuple) else [own])
-        ]
-        if not found:
-            msg = "compressors must hold one LCCompressor at least."
-            raise ValueError(msg)
-        ends, starts, reference = [], [], None
-        for _, lc in found:
-            before, start, end = standings(lc, X, y, score_params)[0].values()
-            if end.score is None:
-                msg = f"{type(lc.estimator_).__name__} has no method score."
-                raise ValueError(msg)
-            known = hasattr(lc, "reference_")
-            ends.append((end.bits, end.score))
-            starts.append((start.bits, start.score) if known else (np.nan, np.nan))
-            if known and reference is None:
-                reference = before.bits, float(before.score or 0)
-        groups = [name for name, _ in found]
-        for name, (sizes, scores) in (others or {}).items():
-            ends += zip(sizes, scores, strict=True)
-            starts += [(np.nan, np.nan)] * len(sizes)
-            groups += [name] * len(sizes)
-        return cls(
-            *zip(*ends, strict=True),
-            groups=groups,
-            score_name=_score_name(found[0][1]),
-            direct=tuple(zip(*starts, strict=True)),  # type: ignore[arg-type]
-            reference=reference,
-        )
+        return cls(**scored(compressors, X, y, others or {}, score_params))
 
     def plot(self, ax: Any = None, *, error: bool = False) -> Self:
         """Draw them.
@@ -264,58 +185,56 @@ class TradeoffDisplay:
         if not drawn.all():
             msg = f"{(~drawn).sum()} of {drawn.size} models have no score or size."
             warn(f"{msg} They are not drawn.")
-        sizes, direct = self.sizes / 8000, self.direct[0] / 8000
-        scores, direct_scores = (
-            self._shown(self.scores, error),
-            self._shown(self.direct[1], error),
-        )
+        sizes, scores = self.sizes / _KB, self._shown(self.scores, error)
+        starts = self.direct[0] / _KB, self._shown(self.direct[1], error)
+        known, values = [*sizes, *starts[0]], [*scores, *starts[1]]
         spread = self.spread * (100 if error or self.score_name == "accuracy" else 1)
-        names = list(dict.fromkeys(self.groups))
-        for color, name in zip(colors(len(names)), names, strict=True):
-            own = np.flatnonzero(drawn & (np.asarray(self.groups) == name))
-            own = own[np.argsort(sizes[own])]
-            line: dict[str, Any] = {"color": color, "ms": 6}
-            joined = "-" if len(own) > 1 else ""
-            bars = spread[own] if spread[own].any() else None
-            style = {"marker": "o", "ls": joined, "capsize": 3, "label": name}
-            ax.errorbar(sizes[own], scores[own], bars, **style, **line)
-            for at in own[np.isfinite(direct[own] + direct_scores[own])]:
-                ends = [direct[at], sizes[at]], [direct_scores[at], scores[at]]
-                ax.plot(*ends, color=color, lw=1, alpha=0.5, zorder=1)
-                ax.plot(direct[at], direct_scores[at], "o", mfc="none", **line)
+        self._draw_models(drawn, (sizes, scores), starts, spread)
         self._draw_front(sizes, scores)
-        known = [*sizes, *direct]
-        values = [*scores, *direct_scores]
         if self.chosen is not None:
+            at = sizes[self.chosen], scores[self.chosen]
             star: dict[str, Any] = {"ms": 15, "mec": "w", "zorder": 4, "ls": ""}
-            at = self.chosen
-            ax.plot(sizes[at], scores[at], "k*", label="the choice", **star)
+            ax.plot(*at, "k*", label="the choice", **star)
         if self.reference is not None:
             size, score = self.reference
-            value = float(self._shown(np.asarray(score), error))
-            values.append(value)
-            ax.axhline(value, color="k", lw=1, ls=":", label="reference")
+            values.append(float(self._shown(np.asarray(score), error)))
+            ax.axhline(values[-1], color="k", lw=1, ls=":", label="reference")
             if size is not None:
-                known.append(size / 8000)
-                ax.plot(size / 8000, value, "kD", ms=6)
+                known.append(size / _KB)
+                ax.plot(known[-1], values[-1], "kD", ms=6)
         ax.set(
             xlabel="size (kB)",
             ylabel=self._label(error),
             xscale=scale_of(known, span=4.0),
             yscale=scale_of(values, span=4.0) if error else "linear",
         )
-        if np.isfinite(direct_scores).any():
-            ax.set_title("Direct compression (open) and LC (filled)", fontsize="medium")
         readable(ax.xaxis)
         readable(ax.yaxis)
         ax.grid(alpha=0.3)
-        if self.reference and self.reference[0] and ax.get_xscale() == "log":
-            ratio = partial(_ratio, self.reference[0] / 8000)
-            top = ax.secondary_xaxis("top", functions=(ratio, ratio))
-            top.set_xlabel("compression ratio")
-            readable(top.xaxis)
-        legend(ax, len(names))
+        self._draw_ratios()
+        legend(ax, len(set(self.groups)))
         return self
+
+    def _draw_models(
+        self, drawn: np.ndarray, ends: Points, starts: Points, spread: np.ndarray
+    ) -> None:
+        """Draw each group in its color, and where direct compression left it."""
+        (sizes, scores), ax = ends, self.ax_
+        groups, names = np.asarray(self.groups), list(dict.fromkeys(self.groups))
+        for color, name in zip(colors(len(names)), names, strict=True):
+            own = np.flatnonzero(drawn & (groups == name))
+            own = own[np.argsort(sizes[own])]
+            style: dict[str, Any] = {"color": color, "marker": "o", "ms": 6}
+            bars = spread[own] if spread[own].any() else None
+            line: dict[str, Any] = {"ls": "-" if len(own) > 1 else "", "capsize": 3}
+            ax.errorbar(sizes[own], scores[own], bars, label=name, **line, **style)
+            for at in own[np.isfinite(starts[0][own] + starts[1][own])]:
+                start = starts[0][at], starts[1][at]
+                way = list(zip(start, (sizes[at], scores[at]), strict=True))
+                ax.plot(*way, color=color, lw=1, alpha=0.5, zorder=1)
+                ax.plot(*start, mfc="none", **style)
+        if np.isfinite(starts[1]).any():
+            ax.set_title("Direct compression (open) and LC (filled)", fontsize="medium")
 
     def _draw_front(self, sizes: np.ndarray, scores: np.ndarray) -> None:
         """Draw the best score at each size, as a staircase behind the models."""
@@ -325,6 +244,15 @@ class TradeoffDisplay:
         style: dict[str, Any] = {"color": "0.85", "lw": 6, "zorder": 0}
         label = "best for its size"
         self.ax_.step(sizes[front], scores[front], where="post", label=label, **style)
+
+    def _draw_ratios(self) -> None:
+        """Write the compression ratios above, where sizes are logarithmic."""
+        whole = self.reference and self.reference[0]
+        if whole and self.ax_.get_xscale() == "log":
+            ratio = partial(_ratio, whole / _KB)
+            top = self.ax_.secondary_xaxis("top", functions=(ratio, ratio))
+            top.set_xlabel("compression ratio")
+            readable(top.xaxis)
 
     def _shown(self, scores: np.ndarray, error: bool) -> np.ndarray:
         if error:
@@ -340,10 +268,3 @@ class TradeoffDisplay:
 def _ratio(whole: float, size: Any) -> Any:
     """Return the ratio of a size, which is the size of a ratio, too."""
     return whole / np.maximum(size, 1e-100)
-
-
-def _score_name(compressor: Any) -> str:
-    """Return what the method score of a compressor measures."""
-    if is_classifier(compressor):
-        return "accuracy"
-    return "R²" if is_regressor(compressor) else "score"
