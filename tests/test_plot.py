@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 from nets import classifier, data
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -30,7 +31,6 @@ from sklc.schemes import (
 )
 
 mpl.use("Agg")
-plt = pytest.importorskip("matplotlib.pyplot")
 X, y = data(60)
 
 
@@ -320,6 +320,9 @@ def test_a_search_is_shown_with_its_choice():
     assert display.groups == kinds
     display.plot()
     assert display.ax_.get_ylabel() == "accuracy (%)"
+    (bars,) = display.ax_.containers[0].lines[2]
+    for at, ((_, low), (_, high)) in enumerate(bars.get_segments()):
+        assert high - low == pytest.approx(200 * results["std_test_score"][at])
     (star,) = [each for each in display.ax_.lines if each.get_label() == "the choice"]
     best = search.best_index_
     assert star.get_xdata() == [results["mean_test_bits"][best] / 8000]
