@@ -16,7 +16,10 @@ _HOMES = {
     "load": "sklc.deploy.loading",
     "load_into": "sklc.deploy.loading",
 }
-_ROOMS = ("codes", "costs", "deploy", "lstep", "metrics", "schemes", "testing")
+_ROOMS = (
+    *("codes", "costs", "deploy", "lstep"),
+    *("metrics", "plot", "schemes", "testing"),
+)
 
 
 def __getattr__(name: str) -> Any:

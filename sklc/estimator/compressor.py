@@ -95,6 +95,10 @@ class LCCompressor(
         factors) and all that is not compressed for so many epochs, with the structure
         of Θ fixed. The result is kept if it is better, and no constant. With
         ``max_iter=0`` this is direct compression and fine-tuning.
+    keep_reference : bool, default=False
+        Whether to keep the model as it was before compression, and direct compression,
+        as ``reference_`` and ``direct_``: to see beside the result what has become of
+        them, see :meth:`report`. They take as much memory as two models more.
     checkpoint : str, path or None, default=None
         A file to hold the state after every LC step. If it exists, :meth:`fit` goes on
         from there, as if it had never stopped (on a CPU, bit for bit); the data and the
@@ -120,6 +124,9 @@ class LCCompressor(
         The compressed model: it holds Δ(Θ).
     theta_ : dict of str to Code
         The compressed weights Θ, by parameter name.
+    reference_, direct_ : estimator
+        The model before compression, and as it was at step 0 (direct compression), if
+        `keep_reference` is true. They take and return what ``estimator_`` does.
     history_ : list of dict
         For every step, from direct compression (step 0) on: ``step``, ``mu``, ``gap``
         (``||w - Δ(Θ)|| / ||w||``), ``loss`` and ``cost`` of Δ(Θ), ``nbits`` of Θ, the
@@ -149,7 +156,7 @@ class LCCompressor(
         Of a classifier.
     n_features_in_ : int
         Columns of `X`, if it was a table.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of these columns, if `X` had names, all of them str.
 
     References
@@ -192,6 +199,7 @@ class LCCompressor(
         keep: str = "best",
         multipliers: bool = True,
         finetune_epochs: int = 0,
+        keep_reference: bool = False,
         checkpoint: str | PathLike[str] | None = None,
         memory: Any = None,
         verbose: int = 0,
@@ -207,6 +215,7 @@ class LCCompressor(
         self.keep = keep
         self.multipliers = multipliers
         self.finetune_epochs = finetune_epochs
+        self.keep_reference = keep_reference
         self.checkpoint = checkpoint
         self.memory = memory
         self.verbose = verbose

@@ -9,6 +9,8 @@ from torch import nn
 
 from sklc.codes import Theta
 from sklc.deploy.model import CompressedModel
+from sklc.deploy.report import Report
+from sklc.estimator.comparison import standings
 from sklc.exceptions import warn
 from sklc.layers import LayerInfo
 from sklc.lstep import Translation
@@ -27,6 +29,161 @@ class DeploymentMixin:
     _layers: dict[str, LayerInfo]
     _signature: Signature
     _translation: Translation
+
+    def report(self, X: Any = None, y: Any = None, **score_params: Any) -> Report:
+        """Say what compression has cost and gained.
+
+        Parameters
+        ----------
+        X : data, default=None
+            As for :meth:`fit`; without it there are no scores.
+        y : array-like, default=None
+            In the terms of the fit.
+        **score_params : dict
+            As for :meth:`score`.
+
+        Returns
+        -------
+        Report
+            It prints as text, and shows as tables in a notebook: scores, losses and
+            sizes of the model before (the reference), of direct compression and of the
+            result (LC); form, size, rank, non-zeros and codebook of each weight; and
+            what gets faster, and what takes less storage only. The scores of the first
+            two need ``keep_reference=True``.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from sklc import LCCompressor
+        >>> from sklc.schemes import AdaptiveQuantization
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = LogisticRegression(max_iter=1000)
+        >>> lc = LCCompressor(model, AdaptiveQuantization(k=4), keep_reference=True)
+        >>> report = lc.fit(X, y).report(X, y)
+        >>> report.to_frame().loc["bits"].tolist()
+        [960.0, 472.0, 472.0]
+        """
+        found, notes = standings(self, X, y, score_params)
+        return Report.of(self._compressed_model(alone=False), found, notes)
+
+    def size_report(self, *, values: str | None = None) -> "SizeReport":
+        """Return what the compressed model takes, weight by weight.
+
+        The file is made for it, though not written: its sizes are measured, and its
+        ``file_bytes`` is the size of the file that :meth:`save` writes.
+
+        Parameters
+        ----------
+        values : {"float16", "bfloat16"} or None, default=None
+            As of :meth:`save`.
+
+        Returns
+        -------
+        SizeReport
+            A table: of each weight, of what is not compressed, and of the header of the
+            file parameters, bytes without compression, bits as papers count, bytes in
+            the file, the entropy bound of these, and multiplications per sample without
+            and with compression. It can be printed, and has ``to_frame()``.
+        """
+        from sklc.deploy.saving import sized
+
+        return sized(self._compressed_model(), values)
+
+    def save(
+        self, path: str | os.PathLike[str], *, values: str | None = None
+    ) -> "SizeReport":
+        """Write the compressed model to a file, as small as it is.
+
+        It is one safetensors file of the codes of the weights, each stream in the
+        smallest of several codings, of what is not compressed, and of what must be
+        known to predict. :func:`sklc.load` makes a predictor of it, and
+        :func:`sklc.load_into` fills a module of PyTorch. The same model makes the same
+        bytes. The file is written at once or not at all.
+
+        Weights are read as they are in ``estimator_``, to the last bit where they are
+        not products of two factors, and to rounding there. Factors that take more than
+        the matrix are written as the matrix.
+
+        Parameters
+        ----------
+        path : str or Path
+        values : {"float16", "bfloat16"} or None, default=None
+            Dtype in the file of the values of Θ (codebooks, scales, values that are not
+            zero, factors), where theirs is wider. They have their own again when they
+            are read, rounded: by how much that changes each weight is in the report,
+            and if it is more than a hundredth, there is a warning. What is not
+            compressed is never rounded.
+
+        Returns
+        -------
+        SizeReport
+            As of :meth:`size_report`: what takes which part of the file.
+
+        Raises
+        ------
+        ValueError
+            If `values` is another, or cannot hold a value.
+        TypeError
+            If the model has what no file holds, such as labels that are dates.
+        OSError
+            If the file cannot be written.
+        """
+        from sklc.deploy.saving import save
+
+        return save(self._compressed_model(), path, values)
+
+    def to_module(
+        self, *, materialize: bool = False, fold_batch_norm: bool = False
+    ) -> nn.Module:
+        """Return the compressed net as a module without scikit-learn and skorch.
+
+        It is a copy, in evaluation and without gradients, whose outputs are those of
+        ``estimator_``, to rounding. To unpickle it takes torch and, if something in it
+        is still compressed, sklc.
+
+        - A low-rank layer becomes two ordinary layers in sequence, linear or
+          convolutional, where that takes fewer multiplications: it is smaller, and
+          faster where those are what takes the time (not in small layers at small
+          batches). The weight that others may read of it is still there, and is
+          computed when it is read. A convolution of several groups repeats the factor
+          that they share.
+        - Other codes lie beside where the weight was: packed in buffers, in as many
+          bytes as ``nbits_`` counts (``fc.weight_index``), and their floats in
+          parameters (``fc.weight_codebook``), which ``requires_grad_`` opens to
+          fine-tuning. Each use of the weight decodes it: that is smaller in memory and
+          on disk, and slower than the dense net.
+        - A code that takes no fewer bytes than its weight is decoded for good.
+
+        Parameters
+        ----------
+        materialize : bool, default=False
+            Whether codes are decoded once and dropped, for the speed and memory of the
+            dense net. Layers in sequence stay.
+        fold_batch_norm : bool, default=False
+            Whether batch normalisation goes into the layer before it, where that is
+            one whose output nothing else takes. A packed weight gets a scale for each
+            output, and its code stays as it is. What cannot be folded stays, with a
+            warning that lists it.
+
+        Returns
+        -------
+        module : nn.Module
+            For copies, pickles, other devices and dtypes (``half()`` converts floats
+            only), :func:`torch.export.export` and :func:`torch.compile`.
+
+        Raises
+        ------
+        TypeError
+            If a linear model of scikit-learn was compressed.
+        """
+        from sklc.deploy.modules import to_module
+
+        return to_module(
+            self._compressed_model(),
+            materialize=materialize,
+            fold_batch_norm=fold_batch_norm,
+        )
 
     def to_onnx(
         self,
@@ -85,79 +242,16 @@ class DeploymentMixin:
             X = self._translation.samples(X)
         to_onnx(model, path, X, values=values)
 
-    def save(
-        self, path: str | os.PathLike[str], *, values: str | None = None
-    ) -> "SizeReport":
-        """Write the compressed model to a file, as small as it is.
+    def _compressed_model(self, *, alone: bool = True) -> CompressedModel:
+        """Return the compressed model, apart from this compressor.
 
-        It is one safetensors file of the codes of the weights, each stream in the
-        smallest of several codings, of what is not compressed, and of what must be
-        known to predict. :func:`sklc.load` makes a predictor of it, and
-        :func:`sklc.load_into` fills a module of PyTorch. The same model makes the same
-        bytes. The file is written at once or not at all.
-
-        Weights are read as they are in ``estimator_``, to the last bit where they are
-        not products of two factors, and to rounding there. Factors that take more than
-        the matrix are written as the matrix.
-
-        Parameters
-        ----------
-        path : str or Path
-        values : {"float16", "bfloat16"} or None, default=None
-            Dtype in the file of the values of Θ (codebooks, scales, values that are not
-            zero, factors), where theirs is wider. They have their own again when they
-            are read, rounded: by how much that changes each weight is in the report,
-            and if it is more than a hundredth, there is a warning. What is not
-            compressed is never rounded.
-
-        Returns
-        -------
-        SizeReport
-            As of :meth:`size_report`: what takes which part of the file.
-
-        Raises
-        ------
-        ValueError
-            If `values` is another, or cannot hold a value.
-        TypeError
-            If the model has what no file holds, such as labels that are dates.
-        OSError
-            If the file cannot be written.
+        It is to be used `alone`, without the transformers of a pipeline before it.
         """
-        from sklc.deploy.saving import save
-
-        return save(self._compressed_model(), path, values)
-
-    def size_report(self, *, values: str | None = None) -> "SizeReport":
-        """Return what the compressed model takes, weight by weight.
-
-        The file is made for it, though not written: its sizes are measured, and its
-        ``file_bytes`` is the size of the file that :meth:`save` writes.
-
-        Parameters
-        ----------
-        values : {"float16", "bfloat16"} or None, default=None
-            As of :meth:`save`.
-
-        Returns
-        -------
-        SizeReport
-            A table: of each weight, of what is not compressed, and of the header of the
-            file parameters, bytes without compression, bits as papers count, bytes in
-            the file, the entropy bound of these, and multiplications per sample without
-            and with compression. It can be printed, and has ``to_frame()``.
-        """
-        from sklc.deploy.saving import sized
-
-        return sized(self._compressed_model(), values)
-
-    def _compressed_model(self) -> CompressedModel:
-        """Return the compressed model, apart from this compressor."""
         check_is_fitted(self)
         last = self.estimator_
         if isinstance(last, Pipeline):
             names = ", ".join(name for name, _ in last.steps[:-1])
-            if names:
+            if names and alone:
                 msg = (
                     "Only the last step of the pipeline is taken away: transform its "
                     f"samples with lc.estimator_[:-1] ({names}) first."
@@ -167,56 +261,4 @@ class DeploymentMixin:
         rest = [name for name in self.sizes_ if name not in self.theta_]
         return CompressedModel.of(
             last, self.theta_, rest, self._layers, self._signature
-        )
-
-    def to_module(
-        self, *, materialize: bool = False, fold_batch_norm: bool = False
-    ) -> nn.Module:
-        """Return the compressed net as a module without scikit-learn and skorch.
-
-        It is a copy, in evaluation and without gradients, whose outputs are those of
-        ``estimator_``, to rounding. To unpickle it takes torch and, if something in it
-        is still compressed, sklc.
-
-        - A low-rank layer becomes two ordinary layers in sequence, linear or
-          convolutional, where that takes fewer multiplications: it is smaller, and
-          faster where those are what takes the time (not in small layers at small
-          batches). The weight that others may read of it is still there, and is
-          computed when it is read. A convolution of several groups repeats the factor
-          that they share.
-        - Other codes lie beside where the weight was: packed in buffers, in as many
-          bytes as ``nbits_`` counts (``fc.weight_index``), and their floats in
-          parameters (``fc.weight_codebook``), which ``requires_grad_`` opens to
-          fine-tuning. Each use of the weight decodes it: that is smaller in memory and
-          on disk, and slower than the dense net.
-        - A code that takes no fewer bytes than its weight is decoded for good.
-
-        Parameters
-        ----------
-        materialize : bool, default=False
-            Whether codes are decoded once and dropped, for the speed and memory of the
-            dense net. Layers in sequence stay.
-        fold_batch_norm : bool, default=False
-            Whether batch normalisation goes into the layer before it, where that is
-            one whose output nothing else takes. A packed weight gets a scale for each
-            output, and its code stays as it is. What cannot be folded stays, with a
-            warning that lists it.
-
-        Returns
-        -------
-        module : nn.Module
-            For copies, pickles, other devices and dtypes (``half()`` converts floats
-            only), :func:`torch.export.export` and :func:`torch.compile`.
-
-        Raises
-        ------
-        TypeError
-            If a linear model of scikit-learn was compressed.
-        """
-        from sklc.deploy.modules import to_module
-
-        return to_module(
-            self._compressed_model(),
-            materialize=materialize,
-            fold_batch_norm=fold_batch_norm,
         )

@@ -35,6 +35,7 @@ class Options:
     keep : {"best", "last"}
     multipliers : bool
     finetune_epochs : int
+    keep_reference : bool
     """
 
     mu_init: float | str | tuple[float, ...]
@@ -44,6 +45,7 @@ class Options:
     keep: str
     multipliers: bool
     finetune_epochs: int
+    keep_reference: bool
 
 
 def checked(compressor: Any) -> Options:
@@ -67,6 +69,7 @@ def checked(compressor: Any) -> Options:
         keep=check_option(compressor, "keep", ("best", "last")),
         multipliers=check_bool(compressor, "multipliers"),
         finetune_epochs=_number(compressor, "finetune_epochs"),
+        keep_reference=check_bool(compressor, "keep_reference"),
     )
 
 

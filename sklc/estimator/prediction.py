@@ -108,11 +108,15 @@ class PredictionMixin:
         float
         """
         check_is_fitted(self)
+        return self._score_of(self.estimator_, X, y, **score_params)
+
+    def _score_of(self, model: Any, X: Any, y: Any, **score_params: Any) -> float:
+        """Return the score of a model that takes and returns what estimator_ does."""
         if get_config()["enable_metadata_routing"]:
             routed = process_routing(self, "score", **score_params)
             score_params = dict(routed["estimator"]["score"])
-        y = self._translation.targets(y)
-        return float(self._call("score", X, y, **score_params))
+        X, y = self._translation.samples(X), self._translation.targets(y)
+        return float(model.score(X, y, **score_params))
 
     @property
     def classes_(self) -> np.ndarray:

@@ -1,13 +1,15 @@
 """What a fit leaves in the compressor: all of it, or nothing."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from sklc.lc.sizes import Sizes
 from sklc.lc.state import State
 from sklc.lstep import Learner
+
+_MODELS = "estimator_", "reference_", "direct_"
 
 
 def forget(compressor: Any) -> None:
@@ -40,6 +42,11 @@ def fitted(learner: Learner, state: State, termination: str) -> dict[str, Any]:
     termination : str
         Why the run ended.
     """
+    beside = {}
+    if state.reference is not None:
+        assert state.direct is not None
+        beside["reference_"] = _copy_at(learner, state.reference)
+        beside["direct_"] = _copy_at(learner, state.direct.learner)
     kept = state.kept
     learner.load_state_dict(kept.learner, generators=False)
     sizes = Sizes.of(learner, kept.theta)
@@ -47,6 +54,7 @@ def fitted(learner: Learner, state: State, termination: str) -> dict[str, Any]:
     rows |= sizes.rest
     found = {
         "estimator_": learner.estimator,
+        **beside,
         "theta_": kept.theta,
         "history_": state.history,
         "reference_loss_": state.reference_loss,
@@ -69,7 +77,14 @@ def fitted(learner: Learner, state: State, termination: str) -> dict[str, Any]:
 def as_if_ended(learner: Learner, state: State, termination: str) -> dict[str, Any]:
     """Return copies of the fitted attributes; the learner goes on from where it is."""
     found = fitted(learner, state, termination)
-    del found["estimator_"]  # the learner knows best how to copy it
-    found = {"estimator_": learner.fitted_copy(), **copy.deepcopy(found)}
+    # the learner knows best how to copy models
+    found["estimator_"] = learner.fitted_copy()
+    models = {name: found.pop(name) for name in _MODELS if name in found}
     learner.load_state_dict(state.learner)
-    return found
+    return models | copy.deepcopy(found)
+
+
+def _copy_at(learner: Learner, state: Mapping[str, Any]) -> Any:
+    """Return a copy of the model in another state."""
+    learner.load_state_dict(state, generators=False)
+    return learner.fitted_copy()

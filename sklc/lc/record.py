@@ -40,7 +40,13 @@ class Record:
         self.sizes = Sizes.of(learner, scheme.covers(learner.weights()))
         self._start = time.perf_counter() - seconds
 
-    def first(self, iterate: Iterate, mu_factor: float, reference_loss: float) -> State:
+    def first(
+        self,
+        iterate: Iterate,
+        mu_factor: float,
+        reference_loss: float,
+        reference: dict[str, Any] | None = None,
+    ) -> State:
         """Return the state at step 0, the learner being at its weights."""
         entry, kept, learner = self._measured(iterate)
         return State(
@@ -48,11 +54,12 @@ class Record:
             residual=math.inf,
             history=[entry],
             kept=kept,
-            direct=kept if self.learner.exact else None,
+            direct=kept if self.learner.exact or reference else None,
             mu_init=iterate.mu,
             mu_factor=mu_factor,
             reference_loss=reference_loss,
             learner=learner,
+            reference=reference,
         )
 
     def next(self, state: State, iterate: Iterate, residual: float) -> State:

@@ -39,6 +39,8 @@ class Run:
         What trains the reference, if not the learner alone.
     state : State or None
         To go on from, see :func:`~sklc.lc.resume.resumed`.
+    keep_reference : bool
+        Whether the last state has the reference and direct compression, too.
 
     Attributes
     ----------
@@ -65,6 +67,7 @@ class Run:
     observers: Sequence[Observer] = ()
     train_reference: Callable[[], None] | None = None
     state: State | None = None
+    keep_reference: bool = False
 
     termination: str = field(init=False, default="failed")
     constant_loss: float = field(init=False, default=math.inf)
@@ -163,8 +166,9 @@ class Run:
         """Return step 0: the reference, trained, and compressed."""
         (self.train_reference or self.learner.train_reference)()
         reference_loss = self.learner.loss()
+        reference = self.learner.state_dict() if self.keep_reference else None
         iterate, mu_factor = self._direct()
-        return record.first(iterate, mu_factor, reference_loss)
+        return record.first(iterate, mu_factor, reference_loss, reference)
 
     def _direct(self) -> tuple[Iterate, float]:
         """Return direct compression at the first pull, and the factor of its growth."""
@@ -190,9 +194,9 @@ class Run:
 
         Where that is cheap, Θ of direct compression is trained, too.
         """
-        starts = [state.kept]
-        if state.direct and state.kept.step != state.direct.step:
-            starts.append(state.direct)
+        starts, direct = [state.kept], state.direct
+        if self.learner.exact and direct and state.kept.step != direct.step:
+            starts.append(direct)
         project = None
         if not self.scheme.keeps_feasible:
             project = partial(self.scheme.project, layers=self.learner.layers())

@@ -16,7 +16,7 @@ from sklc.exceptions import CheckpointError
 from sklc.lc.loop import Iterate
 from sklc.lc.state import Kept, State
 
-_FORMAT = "2"
+_FORMAT = "3"
 _BLANK = "0" * 64
 # in the metadata of safetensors, where the quotes of our own JSON are escaped
 _FORMAT_FIELD = re.compile(rb'"format":"(\w*)"')
@@ -74,6 +74,7 @@ def to_bytes(state: State, identity: Mapping[str, Any]) -> bytes:
         "learner": store("learner/", state.learner),
         "kept": store_kept("kept", state.kept),
         "direct": state.direct and store_kept("direct", state.direct),
+        "reference": state.reference and store("reference/", state.reference),
     }
     text = json.dumps(header, default=_plain)
     content = save(
@@ -201,7 +202,9 @@ def _state(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> State:
     def positive(value: float) -> bool:
         return 0 < value < math.inf
 
-    step, history = header["step"], header["history"]
+    step, history, reference = (
+        header[name] for name in ("step", "history", "reference")
+    )
     if [entry["step"] for entry in history] != list(range(step + 1)):
         msg = f"the history is not that of {step} steps"
         raise ValueError(msg)
@@ -226,6 +229,7 @@ def _state(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> State:
         mu_factor=number("mu_factor", lambda factor: 1 <= factor < math.inf),
         reference_loss=number("reference_loss", lambda loss: True),
         learner=header["learner"] | below("learner/"),
+        reference=None if reference is None else reference | below("reference/"),
     )
 
 

@@ -45,14 +45,15 @@ class State:
         An entry for every step, from step 0 on, and one more for fine-tuning.
     kept : Kept
     direct : Kept or None
-        Direct compression, where fine-tuning is so cheap that it is tried from there
-        as well.
+        Direct compression, if it is needed at the end.
     mu_init, mu_factor : float
         The first pull, and the factor by which it grows.
     reference_loss : float
         The loss of the model before it was compressed.
     learner : dict
         The state of the learner, at the weights of the iterate.
+    reference : dict or None
+        The state of the learner before compression, if that is to be kept.
     """
 
     iterate: Iterate
@@ -64,6 +65,7 @@ class State:
     mu_factor: float
     reference_loss: float
     learner: dict[str, Any]
+    reference: dict[str, Any] | None = None
 
     @property
     def entry(self) -> dict[str, Any]:
