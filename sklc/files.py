@@ -94,3 +94,20 @@ def _is_still_at(file: IO[bytes], path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
+
+
+def replace(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a whole file, at once or not at all; see :class:`File`.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, or somebody else is writing it.
+    """
+    try:
+        file = File(path)
+    except Locked as error:
+        msg = f"{path} is being written by another process."
+        raise OSError(msg) from error
+    with contextlib.closing(file):
+        file.write(content)

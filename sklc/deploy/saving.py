@@ -5,7 +5,7 @@ import os
 from sklc.deploy.model import CompressedModel
 from sklc.deploy.sizes import SizeReport, size_report
 from sklc.deploy.writing import write
-from sklc.files import File, Locked
+from sklc.files import replace
 
 
 def save(
@@ -22,15 +22,7 @@ def save(
     """
     written = write(model, values)
     report = size_report(model, written)
-    try:
-        file = File(path)
-    except Locked as error:
-        msg = f"{path} is being written by another process."
-        raise OSError(msg) from error
-    try:
-        file.write(written.content)
-    finally:
-        file.close()
+    replace(path, written.content)
     return report
 
 

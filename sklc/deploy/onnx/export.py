@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from sklc.deploy.onnx.linear import linear_graph, linear_signature
 from sklc.deploy.onnx.nets import MAX_BYTES, exported, name_inputs
 from sklc.deploy.onnx.outputs import add_outputs
 from sklc.deploy.onnx.weights import compress, names_of
+from sklc.files import replace
 from sklc.signature import Input
 
 
@@ -33,7 +33,7 @@ def write(
         msg = f"values={values!r}: values must be None or 'float16'."
         raise ValueError(msg)
     graph = graph_of(model, X, half=values == "float16")
-    _replace(Path(path).expanduser(), graph.SerializeToString(deterministic=True))
+    replace(path, graph.SerializeToString(deterministic=True))
 
 
 def graph_of(
@@ -102,13 +102,3 @@ def _check(inputs: tuple[Input, ...]) -> None:
     if not inputs:
         msg = "The shapes of the inputs are not known: pass a few samples as X."
         raise ValueError(msg)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file, at once or not at all."""
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        new.write_bytes(content)
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
