@@ -90,7 +90,6 @@ def run(mu, loss=None, gap=None):
     "display",
     [
         run([0.0]),
-        run([1.0]),
         run([math.inf]),
         run([0.1, math.inf]),
         run([0.1, 0.1, 0.1]),
@@ -221,13 +220,13 @@ def test_unusual_weights_are_shown(before, after):
 
 
 def test_each_of_many_weights_has_its_panel():
-    weights = {f"layer{i}": np.random.default_rng(i).normal(size=50) for i in range(7)}
+    weights = {f"layer{i}": np.random.default_rng(i).normal(size=50) for i in range(4)}
     display = WeightsDisplay(weights, weights).plot()
     assert [ax.get_title() for ax in display.ax_] == list(weights)
-    figure, axes = plt.subplots(2, 4)
-    with pytest.raises(ValueError, match=r"one Axes or 9 of them, got 8"):
+    figure, axes = plt.subplots(1, 5)
+    with pytest.raises(ValueError, match=r"one Axes or 6 of them, got 5"):
         display.plot(axes)
-    assert display.plot(axes.flat[:7]).figure_ is figure
+    assert display.plot(axes[:4]).figure_ is figure
 
 
 def test_weights_of_a_pipeline_are_those_of_its_last_step():

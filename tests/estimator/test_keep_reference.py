@@ -15,7 +15,7 @@ from torch import nn
 
 from sklc import LCCompressor
 from sklc.codes import pack
-from sklc.lstep import NetLStep
+from sklc.lstep import NetLearner, NetLStep
 from sklc.schemes import AdaptiveQuantization, PenaltyL1Pruning, RankSelection
 
 X, y = data()
@@ -91,6 +91,17 @@ def test_the_result_is_the_same_without(scheme, estimator):
     assert headers[0] == headers[1]
     for name in arrays[0]:
         np.testing.assert_array_equal(arrays[0][name], arrays[1][name])
+
+
+def test_a_net_is_finetuned_once_all_the_same(monkeypatch):
+    seen = []
+    finetune = NetLearner.finetune
+    monkeypatch.setattr(
+        NetLearner, "finetune", lambda *args: seen.append(1) or finetune(*args)
+    )
+    lc = compressor(keep_reference=True, finetune_epochs=1, keep="last").fit(X, y)
+    assert lc.n_iter_ > 0
+    assert len(seen) == 1
 
 
 def test_it_is_forgotten_by_the_next_fit():
