@@ -10,6 +10,7 @@ from sklc.codes.theta import nbits_by_weight
 from sklc.costs import ranks
 from sklc.deploy.facts import Work, codebook, form, splits, work
 from sklc.deploy.model import CompressedModel
+from sklc.deploy.saving import sized
 from sklc.deploy.table import Cell, Table
 
 Works = Mapping[str, Work | None]
@@ -58,8 +59,6 @@ class Report:
         model: CompressedModel,
         standings: Mapping[str, Standing],
         notes: tuple[str, ...] = (),
-        *,
-        file_bytes: int | None = None,
     ) -> "Report":
         """Report on a compressed model.
 
@@ -70,8 +69,6 @@ class Report:
             By the names of the models: the reference first, the result last.
         notes : tuple of str, default=()
             What else is to be said.
-        file_bytes : int or None, default=None
-            What the result takes in a file.
         """
         rest = {
             name: Dense(weight)
@@ -83,6 +80,11 @@ class Report:
             name: work(code, model.layers.get(name), net=model.is_net)
             for name, code in codes.items()
         }
+        file_bytes = None
+        try:
+            file_bytes = sized(model).file_bytes
+        except TypeError as error:
+            notes = (*notes, f"It cannot be saved to a file: {error}")
         return cls(
             _models(standings, works, file_bytes),
             _layers(model),

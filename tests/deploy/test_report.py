@@ -56,6 +56,22 @@ def test_the_models_stand_side_by_side():
     assert ratios == [1.0, lc.compression_ratio_, lc.compression_ratio_]
 
 
+def test_the_file_has_the_bytes_of_the_report(tmp_path):
+    lc = fitted(AdaptiveQuantization(k=2))
+    lc.save(tmp_path / "model")
+    size = (tmp_path / "model").stat().st_size
+    assert lc.report().to_frame().loc["bytes in a file", "LC"] == size
+
+
+def test_what_cannot_be_saved_is_said():
+    days = np.array(["2020-01-01", "2020-01-02", "2020-01-03"], "datetime64[D]")[y]
+    model = LogisticRegression()
+    lc = LCCompressor(model, AdaptiveQuantization(k=2), max_iter=1).fit(X, days)
+    report = lc.report(X, days)
+    assert "bytes in a file" not in report.to_frame().index
+    assert "It cannot be saved to a file: Labels" in str(report)
+
+
 def test_scores_are_in_the_terms_of_the_fit():
     names = np.array(["a", "b", "c"])[y]
     options = {"max_iter": 0, "keep_reference": True}
