@@ -34,7 +34,7 @@ class Predictor:
     activation : callable, default=None
         From the output to probabilities, where the signature has ``"custom"``.
     batch_size : int, default=128
-        Samples at a time; :meth:`predict` keeps only their predictions.
+        Samples that the module gets at a time.
 
     Attributes
     ----------
@@ -208,7 +208,8 @@ def _parts(X: Any, inputs: tuple[Input, ...]) -> tuple[bool, list[tuple[Any, Ten
     if hasattr(X, "columns") and len(names) > 1:
         X = {name: np.asarray(X[name])[:, None] for name in names}
     named = isinstance(X, Mapping)
-    several = isinstance(X, list | tuple) and any(hasattr(part, "shape") for part in X)
+    arrays = isinstance(X, list | tuple) and any(hasattr(part, "shape") for part in X)
+    several = arrays and names != ["X"]  # and not rows of one array
     given = [*X.items()] if named else [*enumerate(X)] if several else [(None, X)]
     if inputs and (len(given) != len(inputs) or (named and set(X) != set(names))):
         shown = ", ".join(map(str, X)) if named else f"{len(given)} parts"

@@ -63,6 +63,7 @@ def test_every_format_code_and_coding_has_a_golden_file():
         for kind in (*descendants(Code), *Stream.__subclasses__())
         if kind.__module__.startswith("sklc.")
     }
+    assert '\\"stored\\":\\"float16\\"' in text
     assert kinds >= own - {"Floats"} | set(coding.READERS)
     formats = {int(version) for version in re.findall(r'\\"format\\":(\d+)', text)}
     assert formats == set(range(1, FORMAT + 1))

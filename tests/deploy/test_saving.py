@@ -90,7 +90,7 @@ def test_samples_come_in_any_form(tmp_path):
     found = sklc.load(tmp_path / "m", architecture())
     expected = lc.predict_proba(X)
     frame = pd.DataFrame(X)
-    for samples in X.astype("float64"), torch.from_numpy(X), X.tolist(), frame:
+    for samples in X.astype("float64"), torch.from_numpy(X), X.tolist(), list(X), frame:
         np.testing.assert_array_equal(found.predict_proba(samples), expected)
     for size in 1, 7, 10_000:
         found.batch_size = size

@@ -6,6 +6,7 @@ They are made once for each format and stay for ever: only files that are not th
 are written. What they hold is in a JSON file beside each, as plain numbers.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def codes():
         "arrangement": {"w": Sparse.of(waves(40, 60).float(), kept)},
         "planes": {"w": Dense(waves(20, 30, step=0.01).float())},
         "symbols": {"w": Quantized(waves(1, 9).float(), multiples(900, 9, (30, 30)))},
+        "rounded": {"w": Dense(waves(20, 30, step=0.01).float())},
         "pruned": {"w": Quantized(book.clone(), rare)},
     }
 
@@ -123,5 +125,7 @@ if __name__ == "__main__":
     for name, model in models().items():
         path = HERE / f"format{FORMAT}_{name}.sklc"
         if not path.exists():
-            path.write_bytes(write(model).content)
-            path.with_suffix(".json").write_text(json.dumps(facts(model)) + "\n")
+            written = write(model, "float16" if name == "rounded" else None)
+            path.write_bytes(written.content)
+            held = facts(dataclasses.replace(model, theta=written.theta))
+            path.with_suffix(".json").write_text(json.dumps(held) + "\n")
