@@ -921,7 +921,7 @@ def test_an_unknown_kind_of_code_is_an_error_that_lists_the_known():
     with pytest.raises(
         ValueError,
         match=r"^Unknown kind of code 'Fractal', expected one of "
-        r".*Dense, Factored, .*Quantized, Scaled, Sparse, Sum.*upgrade sklc\.$",
+        r".*Dense, .*Factored, .*Quantized, .*Scaled, .*Sparse, .*Sum.*upgrade sklc\.$",
     ):
         unpack(header, arrays)
 

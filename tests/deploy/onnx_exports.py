@@ -162,7 +162,7 @@ MODULES = {
 
 
 def export_modules(folder, names):
-    for name in MODULES.keys() & set(names):
+    for name in sorted(MODULES.keys() & set(names)):
         kind, inputs, scheme = MODULES[name]
         torch.manual_seed(0)
         module = kind().eval()

@@ -231,7 +231,7 @@ def test_names_may_be_any_text():
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Doubled(Code):
+class TwiceTheFloats(Code):
     """A kind of code that nobody has heard of."""
 
     half: torch.Tensor
@@ -248,9 +248,12 @@ class Doubled(Code):
 
 
 def test_a_new_kind_of_code_needs_no_new_format():
-    theta = {"w": Doubled(values(3, 3)), "s": Sum({"d": Doubled(values(3, 3))})}
+    theta = {
+        "w": TwiceTheFloats(values(3, 3)),
+        "s": Sum({"d": TwiceTheFloats(values(3, 3))}),
+    }
     _, found = contents(model_of(theta))
-    assert isinstance(found.theta["w"], Doubled)
+    assert isinstance(found.theta["w"], TwiceTheFloats)
     assert torch.equal(found.theta["s"].dense(), theta["s"].dense())
 
 
@@ -300,7 +303,7 @@ def test_no_room_is_left_between_versions(tmp_path):
 
 def test_an_unknown_kind_of_code_says_what_to_do(tmp_path):
     path = tmp_path / "m"
-    header, arrays = parse(write(model_of({"w": Doubled(values(2, 2))})).content)
+    header, arrays = parse(write(model_of({"w": TwiceTheFloats(values(2, 2))})).content)
     header["codes"][0][1]["kind"] = "Vanishing"
     path.write_bytes(to_bytes(header, arrays))
     with pytest.raises(ModelFileError, match="import the module that defines it first"):

@@ -155,7 +155,7 @@ ARRAYS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Doubled(Quantized):
+class DoubledCodebook(Quantized):
     """What only it knows how to decompress."""
 
     def dense(self):
@@ -180,7 +180,7 @@ class Own(Code):
 
 
 def test_unknown_codes_are_dense_and_right():
-    theta = {"a": Doubled(codebook(2), numbers(2)), "b": Own(torch.randn(20))}
+    theta = {"a": DoubledCodebook(codebook(2), numbers(2)), "b": Own(torch.randn(20))}
     dense = decompress(theta)
     found = run(compressed(identities(dense), theta))
     for name, weight in dense.items():
