@@ -76,6 +76,16 @@ def run(model, **inputs):
     return dict(zip(names, session.run(None, inputs), strict=True))
 
 
+def operators_that_run(model, folder):
+    """Return the operators that a default session leaves for every run."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimized.onnx")
+    options.log_severity_level = 3  # such a file is for this machine, it says
+    onnxruntime.InferenceSession(model.SerializeToString(), options)
+    optimized = onnx.load(options.optimized_model_filepath)
+    return {node.op_type for node in optimized.graph.node}
+
+
 def error(found, wanted):
     """Return the largest difference, absolute plus relative."""
     found, wanted = np.float64(found), np.float64(wanted)

@@ -15,6 +15,7 @@ from onnx_graphs import (
     identities,
     net,
     net_output,
+    operators_that_run,
     run,
 )
 
@@ -144,14 +145,28 @@ ARRAYS = {
     "scaled": 4 * (40 + 3) + 2000 // 4 + 21,
     "few zeros": 4 * 2 + 40 + 48,  # 40 places in 8 bits each
     "empty": 8,
-    "one of many": 4 + 2 * 2 + 20,  # two symbols of 16 bits
+    "one of many": 4 + 2 * 2 + 28,  # two symbols of 16 bits
     "seldom": 4 * 250 + 250 + 16,  # 8 bits
     "often": 4 * 700 + 700 // 2 + 16,  # 4 bits
-    "very often": 4 * 2000 + 7000 // 8 + 25,  # a mask
+    "very often": 4 * 2000 + 7000 // 8 + 33,  # a mask
     "rank 0": 16,
     "kernel": 4 * 95 + 32,
     "no weights": 0,
 }
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_runtimes_decode_codes_once(name, tmp_path):
+    code = CODES[name]
+    model = compressed(identities({"w": code.dense()}), {"w": code})
+    assert operators_that_run(model, tmp_path) <= {"Identity"}
+
+
+@pytest.mark.parametrize("scheme", ALL, ids=name_of)
+def test_runtimes_decode_weights_once(scheme, tmp_path):
+    theta, _ = codes_of(scheme)
+    model = compressed(identities(decompress(theta)), theta)
+    assert operators_that_run(model, tmp_path) <= {"Identity"}
 
 
 @dataclass(frozen=True, eq=False)

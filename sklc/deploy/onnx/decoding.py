@@ -14,7 +14,7 @@ from torch import Tensor
 from sklc.codes import Code, Factored, Quantized, Scaled, Sparse, Sum
 from sklc.codes.dtypes import dtype_of
 from sklc.deploy.onnx.fragment import TYPES, Form, Fragment
-from sklc.deploy.onnx.numbers import add_numbers, add_scattered
+from sklc.deploy.onnx.numbers import add_numbers, add_placed
 
 
 def add_decoded(fragment: Fragment, code: Code) -> str:
@@ -101,9 +101,9 @@ def _add_looked_up(
 def _sparse(code: Sparse, fragment: Fragment) -> str:
     if not len(code.index):
         return fragment.filled(0.0, code.shape, code.values.dtype)
-    whole = fragment.filled(0.0, [code.shape.numel()], code.values.dtype)
-    values = fragment.floats(code.values)
-    return add_scattered(fragment, whole, code.index.numpy(), values, code.shape)
+    values, dtype = fragment.floats(code.values), code.values.dtype
+    places = code.index.numpy()
+    return add_placed(fragment, places, values, 0.0, code.shape, dtype)
 
 
 @_form.register

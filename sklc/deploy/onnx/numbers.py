@@ -12,7 +12,7 @@ from onnx import TensorProto
 from sklc.deploy.onnx.fragment import TYPES, Fragment
 from sklc.ops import bits
 
-_INT32 = TYPES[torch.int32]
+_BOOL, _INT32 = TYPES[torch.bool], TYPES[torch.int32]
 _WIDTHS = 1, 2, 4, 8, 16, 32
 _GAPS = 2, 4, 8, 16  # widths of the symbols of gaps
 
@@ -94,30 +94,33 @@ def _add_others(
     others = np.delete(np.arange(n_values, dtype=np.int32), common)
     read = _add_each(fragment, ranks, n_values - 1)
     read = fragment.add("Gather", fragment.array(others), read)
-    whole = fragment.filled(common, flat.shape, torch.int32)
-    return add_scattered(fragment, whole, places, read, numbers.shape)
+    return add_placed(fragment, places, read, common, numbers.shape, torch.int32)
 
 
-def add_scattered(
+def add_placed(
     fragment: Fragment,
-    whole: str,
     places: np.ndarray,
     values: str,
+    elsewhere: float,
     shape: tuple[int, ...],
+    dtype: torch.dtype,
 ) -> str:
     """Add a tensor of which some places have values of their own.
+
+    No shape depends on the numbers that are read: runtimes fold nothing else.
 
     Parameters
     ----------
     fragment : Fragment
-    whole : str
-        Name of a vector, with what is elsewhere.
     places : ndarray of integers of shape (n_values,)
         Increasing; one at least.
     values : str
         Name of a vector of shape (n_values,).
+    elsewhere : float
+        What is at all other places.
     shape : tuple of int
         Of the tensor.
+    dtype : torch.dtype
 
     Returns
     -------
@@ -125,17 +128,40 @@ def add_scattered(
         Its name.
     """
     n = int(np.prod(shape))
-    found = fragment.smallest(
-        [lambda into: _add_gaps(into, places), lambda into: _add_mask(into, places, n)]
-    )
-    full = fragment.add("ScatterElements", whole, found, values)
+
+    def spread(into: Fragment, has: str) -> str:
+        """Add the values one after the other where `has` is 1, as wide as that."""
+        number = into.add("CumSum", has, _scalar(into, 0))
+        own = into.add("Gather", values, into.add("Sub", number, _scalar(into, 1)))
+        other = into.filled(elsewhere, [1], dtype)
+        return into.add("Where", into.add("Cast", has, to=_BOOL), own, other)
+
+    def by_gaps(into: Fragment) -> str:
+        whole = into.filled(elsewhere, [n], dtype)
+        found, has = _add_gaps(into, places)
+        given = values if has is None else spread(into, has)
+        return into.add("ScatterElements", whole, found, given)
+
+    def by_mask(into: Fragment) -> str:
+        mask = np.zeros(n, dtype=np.uint8)
+        mask[places] = 1
+        return spread(into, _add_shifted(into, mask, 1))
+
+    full = fragment.smallest([by_gaps, by_mask])
     return fragment.add("Reshape", full, fragment.ints(*shape))
 
 
-def _add_gaps(fragment: Fragment, places: np.ndarray) -> str:
+def _add_gaps(fragment: Fragment, places: np.ndarray) -> tuple[str, str | None]:
     """Add places as what to skip before each.
 
     The largest symbol means to skip that many, and to read on.
+
+    Returns
+    -------
+    places : str
+        Name of one for each symbol: of the largest, the last that is skipped.
+    has : str or None
+        Name of what says which of them are places that were given; None if all are.
     """
     steps = np.diff(places.astype(np.int64), prepend=-1) - 1
 
@@ -147,22 +173,14 @@ def _add_gaps(fragment: Fragment, places: np.ndarray) -> str:
     symbols = np.full(n_symbols(width), escape)
     symbols[np.cumsum(steps // escape + 1) - 1] = steps % escape
     read = _add_each(fragment, symbols, 2**width)
-    one = fragment.array(np.array(1, dtype=np.int32))
-    axis = fragment.array(np.array(0, dtype=np.int32))
-    if len(symbols) == len(steps):
-        ends = fragment.add("CumSum", fragment.add("Add", read, one), axis)
-    else:
-        largest = fragment.array(np.array(escape, dtype=np.int32))
-        last = fragment.add("Less", read, largest)
-        skipped = fragment.add("Add", read, fragment.add("Cast", last, to=_INT32))
-        ends = fragment.add("CumSum", skipped, axis)
-        ends = fragment.add("Compress", ends, last, axis=0)
-    return fragment.add("Sub", ends, one)
+    has, one = None, _scalar(fragment, 1)
+    if len(symbols) > len(steps):
+        last = fragment.add("Less", read, _scalar(fragment, escape))
+        has = fragment.add("Cast", last, to=_INT32)
+    ends = fragment.add("Add", read, has or one)
+    ends = fragment.add("CumSum", ends, _scalar(fragment, 0))
+    return fragment.add("Sub", ends, one), has
 
 
-def _add_mask(fragment: Fragment, places: np.ndarray, n: int) -> str:
-    """Add places as one bit for each that there is."""
-    mask = np.zeros(n, dtype=np.uint8)
-    mask[places] = 1
-    read = fragment.add("NonZero", _add_shifted(fragment, mask, 1))
-    return fragment.add("Reshape", read, fragment.ints(-1))
+def _scalar(fragment: Fragment, value: int) -> str:
+    return fragment.array(np.array(value, dtype=np.int32))
