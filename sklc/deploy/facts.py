@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sklc.codes import Code, Dense, Factored, Quantized, Scaled, Sparse, Sum
 from sklc.costs import Flops
+from sklc.deploy.model import CompressedModel
 from sklc.layers import LayerInfo
 
 #: Layers that run as two thin ones where their weight has two factors.
@@ -47,6 +48,22 @@ def work(code: Code, layer: LayerInfo | None, *, net: bool = True) -> Work | Non
     if net and splits(code, layer):
         return Work(before, min(before, price(code, layer)))
     return Work(before, before)
+
+
+def works(model: CompressedModel) -> dict[str, Work | None]:
+    """Return what the layers of a model multiply, those with a dense weight included.
+
+    By the names of the weights; None where it is not known.
+    """
+    rest = {
+        name: Dense(weight)
+        for name, weight in model.rest.items()
+        if name in model.layers and weight.ndim > 1
+    }
+    return {
+        name: work(code, model.layers.get(name), net=model.is_net)
+        for name, code in (model.theta | rest).items()
+    }
 
 
 @singledispatch

@@ -85,7 +85,14 @@ def rebuild(facts: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Any:
 
 
 def _class(kind: str) -> Any:
-    return getattr(import_module("sklearn.linear_model"), kind)
+    try:
+        return getattr(import_module("sklearn.linear_model"), kind)
+    except ModuleNotFoundError as error:
+        msg = (
+            f"The file holds a {kind} of scikit-learn, which is not installed: install "
+            "it, or export the model with to_onnx."
+        )
+        raise ImportError(msg) from error
 
 
 def _option(value: Any) -> Any:

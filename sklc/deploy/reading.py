@@ -80,7 +80,7 @@ def unbelieved() -> Iterator[None]:
     """Turn what goes wrong with parts of a file into the one error of files."""
     try:
         yield
-    except ModelFileError:
+    except (ModelFileError, ImportError):
         raise
     except Exception as error:  # whatever a file may hold that somebody else wrote
         msg = f"cannot be used: {error!r:.200}."

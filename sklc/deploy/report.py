@@ -8,7 +8,7 @@ from typing import Any
 from sklc.codes import Dense
 from sklc.codes.theta import nbits_by_weight
 from sklc.costs import ranks
-from sklc.deploy.facts import Work, codebook, form, splits, work
+from sklc.deploy.facts import Work, codebook, form, splits, works
 from sklc.deploy.model import CompressedModel
 from sklc.deploy.saving import sized
 from sklc.deploy.table import Cell, Table
@@ -70,25 +70,16 @@ class Report:
         notes : tuple of str, default=()
             What else is to be said.
         """
-        rest = {
-            name: Dense(weight)
-            for name, weight in model.rest.items()
-            if name in model.layers and weight.ndim > 1
-        }
-        codes = model.theta | rest
-        works = {
-            name: work(code, model.layers.get(name), net=model.is_net)
-            for name, code in codes.items()
-        }
+        done = works(model)
         file_bytes = None
         try:
             file_bytes = sized(model).file_bytes
         except TypeError as error:
             notes = (*notes, f"It cannot be saved to a file: {error}")
         return cls(
-            _models(standings, works, file_bytes),
+            _models(standings, done, file_bytes),
             _layers(model),
-            (*_speed(model, works), *notes),
+            (*_speed(model, done), *notes),
         )
 
     def __str__(self) -> str:
@@ -124,7 +115,7 @@ class Report:
 
 
 def _models(
-    standings: Mapping[str, Standing], works: Works, file_bytes: int | None
+    standings: Mapping[str, Standing], done: Works, file_bytes: int | None
 ) -> Table:
     """Return the models side by side."""
     models = list(standings.values())
@@ -138,8 +129,8 @@ def _models(
     if all(model.score is None for model in models):
         del rows[0]
     unknown: list[Cell] = [None] * (len(models) - 2)
-    known = [each for each in works.values() if each]
-    if len(known) == len(works):
+    known = [each for each in done.values() if each]
+    if len(known) == len(done):
         dense = round(sum(each.dense for each in known))
         run = round(sum(each.run for each in known))
         rows.append(["multiplications per sample", dense, *unknown, run])

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from sklc.codes import Code
 from sklc.codes.streams import Floats, Indices, Positions, Stream
 from sklc.codes.theta import nbits_by_weight
 from sklc.deploy import coding
+from sklc.deploy.facts import works
 from sklc.deploy.model import CompressedModel
 from sklc.deploy.table import Table
 from sklc.deploy.writing import Written
-from sklc.layers import LayerInfo
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,9 @@ class SizeRow:
         What no coder takes less than that knows only how often each symbol, or byte,
         occurs (and not where).
     dense_flops, flops : float or None
-        Multiplications per sample without and with compression; None if it is not
-        known how often the weight is used.
+        Multiplications per sample without compression, and with it in a usual runtime
+        (which multiplies zeros as any others); None if it is not known how often the
+        weight is used.
     change : float or None
         By rounding its values, relative to the weight; None if they are not rounded.
     """
@@ -79,7 +79,7 @@ class SizeReport:
         def total(name: str) -> Any:
             return sum(getattr(row, name) for row in self.rows)
 
-        weights = [row for row in self.rows if row.code]
+        weights = [row for row in self.rows if row.code or row.dense_flops]
         return SizeRow(
             "total",
             parameters=total("parameters"),
@@ -123,14 +123,14 @@ class SizeReport:
 
 def size_report(model: CompressedModel, written: Written) -> SizeReport:
     """Return what a model takes, given what was written of it."""
-    bits = nbits_by_weight(model.theta)
+    bits, multiplied = nbits_by_weight(model.theta), works(model)
     counted: set[int] = set()
     rows = []
     for name, code in model.theta.items():
         streams = written.theta[name].streams().values()
         own = [stream for stream in streams if id(stream.tensor) not in counted]
         counted |= {id(stream.tensor) for stream in own}
-        dense_flops, flops = _flops(code, model.layers.get(name))
+        done = multiplied[name]
         row = SizeRow(
             name,
             type(code).__name__,
@@ -139,12 +139,13 @@ def size_report(model: CompressedModel, written: Written) -> SizeReport:
             nbits=bits[name],
             bytes=written.n_bytes[name],
             entropy_bytes=sum(map(entropy_bits, own)) / 8,
-            dense_flops=dense_flops,
-            flops=flops,
+            dense_flops=done.dense if done else None,
+            flops=done.run if done else None,
             change=written.change.get(name),
         )
         rows.append(row)
     for name, tensor in model.rest.items():
+        done = multiplied.get(name)
         row = SizeRow(
             name,
             parameters=tensor.numel(),
@@ -152,6 +153,8 @@ def size_report(model: CompressedModel, written: Written) -> SizeReport:
             nbits=8 * tensor.nbytes,
             bytes=written.n_bytes[name],
             entropy_bytes=entropy_bits(Floats(tensor)) / 8,
+            dense_flops=done.dense if done else None,
+            flops=done.run if done else None,
         )
         rows.append(row)
     header = len(written.content) - sum(written.n_bytes.values())
@@ -186,17 +189,6 @@ def _(stream: Positions) -> float:
 def _entropy(counts: np.ndarray) -> float:
     some = counts[counts > 0]
     return float(some @ np.log2(some.sum() / some)) if len(some) else 0.0
-
-
-def _flops(code: Code, layer: LayerInfo | None) -> tuple[float | None, float | None]:
-    """Return the multiplications of a weight without and with compression."""
-    from sklc.costs import Flops  # which needs scikit-learn
-
-    cost = Flops()
-    if layer is None or layer.uses is None:
-        return None, None
-    known = not cost.unknown(code, layer)
-    return layer.uses * code.shape.numel(), cost(code, layer) if known else None
 
 
 def _sum(rows: list[SizeRow], name: str) -> float | None:
