@@ -83,7 +83,7 @@ def unbelieved() -> Iterator[None]:
     except (ModelFileError, ImportError):
         raise
     except Exception as error:  # whatever a file may hold that somebody else wrote
-        msg = f"cannot be used: {error!r:.200}."
+        msg = f"cannot be used: {error!r:.400}."
         raise ModelFileError(msg) from error
 
 

@@ -22,15 +22,15 @@ class Standing:
 
     Attributes
     ----------
-    score : float, str or None
-        Or why there is none.
+    score : float or None
+        None if there is none.
     loss : float
         Mean training loss.
     bits : int
         Of all that it needs to predict.
     """
 
-    score: float | str | None
+    score: float | None
     loss: float
     bits: int
 

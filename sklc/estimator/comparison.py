@@ -4,8 +4,6 @@ from typing import Any
 
 from sklc.deploy.report import Standing
 
-_MISSING = "keep_reference=True"
-
 
 def standings(
     compressor: Any, X: Any, y: Any, score_params: dict[str, Any]
@@ -39,11 +37,11 @@ def standings(
             "was fitted with keep_reference=True."
         )
 
-    def score(name: str) -> float | str | None:
+    def score(name: str) -> float | None:
         if X is None or not hasattr(compressor, "score"):
             return None
         if not hasattr(compressor, name):
-            return _MISSING
+            return None
         found: float = compressor._score_of(
             getattr(compressor, name), X, y, **score_params
         )

@@ -64,8 +64,9 @@ class DeploymentMixin:
         >>> report.to_frame().loc["bits"].tolist()
         [960.0, 472.0, 472.0]
         """
+        model = self._compressed_model(alone=False)
         found, notes = standings(self, X, y, score_params)
-        return Report.of(self._compressed_model(alone=False), found, notes)
+        return Report.of(model, found, notes)
 
     def size_report(self, *, values: str | None = None) -> "SizeReport":
         """Return what the compressed model takes, weight by weight.
@@ -88,7 +89,7 @@ class DeploymentMixin:
         """
         from sklc.deploy.saving import sized
 
-        return sized(self._compressed_model(), values)
+        return sized(self._compressed_model(alone=False), values)
 
     def save(
         self, path: str | os.PathLike[str], *, values: str | None = None

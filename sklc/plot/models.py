@@ -60,6 +60,12 @@ def scored(
     dict
         Arguments of a :class:`~sklc.plot.TradeoffDisplay`.
     """
+    if not isinstance(compressors, Mapping):
+        msg = (
+            "compressors must be a dict of LCCompressors by the names that they get, "
+            f"got {type(compressors).__name__}."
+        )
+        raise TypeError(msg)
     found = [
         (name, lc)
         for name, own in compressors.items()
@@ -70,6 +76,7 @@ def scored(
         raise ValueError(msg)
     groups, ends, starts, reference = [], [], [], None
     for name, lc in found:
+        check_is_fitted(lc)
         before, start, end = standings(lc, X, y, score_params)[0].values()
         if end.score is None:
             msg = f"{type(lc.estimator_).__name__} has no method score."

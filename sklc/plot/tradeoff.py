@@ -203,7 +203,7 @@ class TradeoffDisplay:
                 known.append(size / _KB)
                 ax.plot(known[-1], values[-1], "kD", ms=6)
         ax.set(
-            xlabel="size (kB)",
+            xlabel="size (kB, before entropy coding)",
             ylabel=self._label(error),
             xscale=scale_of(known, span=4.0),
             yscale=scale_of(values, span=4.0) if error else "linear",
@@ -234,7 +234,8 @@ class TradeoffDisplay:
                 ax.plot(*way, color=color, lw=1, alpha=0.5, zorder=1)
                 ax.plot(*start, mfc="none", **style)
         if np.isfinite(starts[1]).any():
-            ax.set_title("Direct compression (open) and LC (filled)", fontsize="medium")
+            ring: dict[str, Any] = {"mfc": "none", "color": "0.3", "ls": "", "ms": 6}
+            ax.plot([], [], "o", label="direct compression (open)", **ring)
 
     def _draw_front(self, sizes: np.ndarray, scores: np.ndarray) -> None:
         """Draw the best score at each size, as a staircase behind the models."""

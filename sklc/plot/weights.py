@@ -128,7 +128,8 @@ def _draw(ax: Any, name: str, before: np.ndarray, after: np.ndarray) -> Any:
     ax.set_title(name, fontsize="medium")
     n = max(1, after.size)
     values, counts = np.unique(after, return_counts=True)
-    few = values.size <= _MOST_VALUES
+    # few values, and not few weights that are not zero
+    few = values.size <= min(_MOST_VALUES, max(2, int((after != 0).sum()) // 2))
     low, high = _range(before, values if few else after)
     n_bins = int(np.clip(2 * before.size ** (1 / 3), 10, _MOST_BINS))
     bins = np.linspace(low, high, n_bins + 1)
@@ -139,7 +140,7 @@ def _draw(ax: Any, name: str, before: np.ndarray, after: np.ndarray) -> Any:
         twin = ax.twinx()
         twin.vlines(values, 0, 100 * counts / n, color="C3", lw=1.5)
         twin.plot(values, 100 * counts / n, "o", color="C3", ms=4)
-        twin.set_ylim(0, 118 * counts.max(initial=1) / n)
+        twin.set_ylim(0, 130 * counts.max(initial=1) / n)
         twin.tick_params(axis="y", colors="C3")
         readable(twin.yaxis)
         ax.plot([], [], "o-", color="C3", label=_valued(values.size))
@@ -152,7 +153,8 @@ def _draw(ax: Any, name: str, before: np.ndarray, after: np.ndarray) -> Any:
             share_of_zeros = f"{zeros:.4g} % are zero"
             ax.plot(0, 0, "^", color="C3", clip_on=False, label=share_of_zeros)
     ax.margins(x=0)
-    ax.legend(fontsize="x-small", loc="upper left", framealpha=0.6)
+    ax.set_ylim(0, 1.3 * ax.get_ylim()[1])  # room for the legend
+    ax.legend(fontsize="x-small", loc="upper left", ncols=2, framealpha=0.6)
     readable(ax.xaxis)
     readable(ax.yaxis)
     return twin
