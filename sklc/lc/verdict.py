@@ -63,6 +63,11 @@ class Verdict:
         return still and not self._is_zero
 
     @property
+    def _is_finetuned(self) -> bool:
+        """Whether what is kept was trained as Θ: then there is no gap any more."""
+        return self.state.kept.step > self.state.iterate.step
+
+    @property
     def _is_zero(self) -> bool:
         """Whether a constraint leaves nothing but zero: relatively, no gap closes."""
         return not self.has_cost and is_empty(self.state.iterate.theta)
@@ -87,7 +92,7 @@ class Verdict:
         return f"It is hardly smaller: the compression ratio is {ratio:.2f}. {advice}"
 
     def _open_gap(self) -> str:
-        if not self._is_open or self._as_good:
+        if not self._is_open or self._as_good or self._is_finetuned:
             return ""
         last = self._steps[-1]
         found = (

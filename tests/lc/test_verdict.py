@@ -136,6 +136,17 @@ def test_a_gap_does_no_harm_where_the_result_is_as_good_as_before(scheme, traine
     assert bool(message) != trained
 
 
+def test_a_gap_is_no_fault_of_what_was_fine_tuned():
+    """What is kept was trained as Θ: it has no gap."""
+    X, y = linear()
+    options = {"max_iter": 3, "mu_init": 1e-6, "mu_factor": 1.0}
+    model, scheme = LinearRegression(), AdaptiveQuantization(k=2)
+    assert "gap is still open" in said(LCCompressor(model, scheme, **options), X, y)
+    lc = LCCompressor(model, scheme, **options, finetune_epochs=1)
+    assert "gap" not in said(lc, X, y)
+    assert lc.best_step_ == 4
+
+
 def test_an_empty_theta_is_told_with_the_way_to_fill_it():
     X, y = load_breast_cancer(return_X_y=True)
     X = StandardScaler().fit_transform(X)
