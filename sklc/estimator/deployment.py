@@ -152,7 +152,9 @@ class DeploymentMixin:
           bytes as ``nbits_`` counts (``fc.weight_index``), and their floats in
           parameters (``fc.weight_codebook``), which ``requires_grad_`` opens to
           fine-tuning. Each use of the weight decodes it: that is smaller in memory and
-          on disk, and slower than the dense net.
+          on disk, and slower than the dense net. A ``state_dict`` says how numbers are
+          packed (``fc.weight_layout``), and only a module that packs them so loads it:
+          that of another fit often does not. To keep a module, pickle it as a whole.
         - A code that takes no fewer bytes than its weight is decoded for good.
 
         Parameters

@@ -191,10 +191,9 @@ class Packed:
     ) -> None:
         """Load nothing that is packed in another way."""
         errors: list[str] = args[-1]
-        own = dict(state_dict)
         for weight, packing in vars(self)[_PACKINGS].items():
-            layout = own.pop(prefix + packing.layout, None)
-            if any(prefix + name in own for name, _ in packing.parts) and (
+            layout = state_dict.pop(prefix + packing.layout, None)
+            if any(prefix + name in state_dict for name, _ in packing.parts) and (
                 layout is None or layout.is_meta or int(layout) != packing.number()
             ):
                 errors.append(
@@ -204,7 +203,7 @@ class Packed:
                 )
                 return
         layer: Any = super()
-        layer._load_from_state_dict(own, prefix, *args)
+        layer._load_from_state_dict(state_dict, prefix, *args)
 
 
 def _derived(kind: Any, weights: tuple[str, ...]) -> Any:
