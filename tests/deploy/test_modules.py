@@ -568,6 +568,17 @@ def test_a_state_is_loaded_as_it_was_packed_or_not_at_all(scheme):
     assert loaded >= 8  # each its own
 
 
+def test_a_state_whose_weights_share_numbers_is_another():
+    alone, _ = modules_of(AdaptiveQuantization(k=2), 2)
+    joint, other = modules_of(AdaptiveQuantization(k=2, granularity="joint"), 2)
+    with pytest.raises(RuntimeError, match=r"2\.weight is packed in another way"):
+        joint.load_state_dict(alone.state_dict())
+    with pytest.raises(RuntimeError, match=r"2\.weight is packed in another way"):
+        alone.load_state_dict(joint.state_dict())
+    joint.load_state_dict(other.state_dict())
+    assert_equal(joint, other, torch.randn(3, 6), rtol=0, atol=0)
+
+
 def test_a_state_without_its_layout_is_refused():
     module, _ = modules_of(ZERO, 2)
     state = module.state_dict()

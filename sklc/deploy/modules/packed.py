@@ -42,6 +42,8 @@ class Packing:
         The attribute, an empty tensor, whose dtype the weight has.
     layout : str
         What the state calls the number that stands for the layout.
+    shares : list of int or None
+        For each tensor, which one of those that weights before have stored it is.
     scale : str
         The attribute by which the weight is multiplied; none if empty.
     """
@@ -50,6 +52,7 @@ class Packing:
     parts: list[tuple[str, Reader]]
     like: str
     layout: str
+    shares: list[int | None]
     scale: str = ""
 
     def weight(self, layer: nn.Module) -> Tensor:
@@ -67,7 +70,7 @@ class Packing:
 
     def number(self) -> Tensor:
         """Return a number that stands for the layout of the code."""
-        text = _described([self.code, [reader for _, reader in self.parts]])
+        text = _described([self.code, self.parts, self.shares])
         digest = blake2b(text.encode(), digest_size=8).digest()
         return torch.tensor(int.from_bytes(digest, "big", signed=True))
 
@@ -106,6 +109,7 @@ def pack_weight(layer: nn.Module, weight: str, code: Code, shared: Shared) -> No
         id(stream.tensor): (name, stream) for name, stream in code.streams().items()
     }
     parts: dict[int, tuple[str, Reader]] = {}
+    before = {key: number for number, key in enumerate(shared)}
     for tensor in code.tensors():
         key = id(tensor)
         # what has no stream is fixed, and so small that it is a setting
@@ -130,7 +134,9 @@ def pack_weight(layer: nn.Module, weight: str, code: Code, shared: Shared) -> No
     empty = nn.Parameter(old.new_empty(0), requires_grad=False)
     layer.register_parameter(like, empty)
     settings = code.map(lambda tensor: torch.empty(0, dtype=tensor.dtype))
-    packing = Packing(settings, order, like, _free(layer, f"{weight}_layout"))
+    shares = [before.get(id(tensor)) for tensor in code.tensors()]
+    layout = _free(layer, f"{weight}_layout")
+    packing = Packing(settings, order, like, layout, shares)
     every = packings(layer) | {weight: packing}
     vars(layer)[_PACKINGS] = every
     del layer._parameters[weight]
@@ -198,8 +204,8 @@ class Packed:
             ):
                 errors.append(
                     f"{prefix}{weight} is packed in another way (other sizes of its "
-                    "code): load the state into the module of the same fit, or pickle "
-                    "whole modules."
+                    "code, or other numbers that weights share): load the state into "
+                    "the module of the same fit, or pickle whole modules."
                 )
                 return
         layer: Any = super()
