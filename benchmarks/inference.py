@@ -8,15 +8,16 @@ cost): one of 784-300-100-10 units, and LeNet5. For each scheme, :meth:`to_modul
 is, in which low-rank layers are two and other codes are decoded whenever they are used,
 and with ``materialize=True``; and :meth:`to_onnx` in onnxruntime, if that is installed
 (``pip install sklc[onnx]``). All run in turn, on one thread (``--threads``), and times
-are medians.
+are minima over rounds: what else the machine does only adds to them.
 
 ``speed`` is how many times faster than the dense net in the same runtime. ``memory`` is
 the bytes that are held (of a module its parameters and buffers, of a graph its file)
 over those of the dense net. A weight that is decoded comes on top while it is used, and
 onnxruntime decodes for good when it loads.
 
-Bar (exit status 1 if it is missed): the net of 784-300-100-10 units at ranks 10, 10 and
-9 is at least 8 times faster than dense at batch 1024 in onnxruntime.
+Bars (exit status 1 if one is missed), in onnxruntime at batch 1024: the net of
+784-300-100-10 units at ranks 10, 10 and 9 is at least 8 times faster than dense; and no
+code, of either net, runs at less than 0.7 of the speed of the dense net.
 """
 
 import argparse
@@ -27,7 +28,6 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -44,10 +44,12 @@ from sklc.schemes import (
     Mixed,
     RankSelection,
     ScaledBinaryQuantization,
+    ScaledTernaryQuantization,
     Scheme,
 )
 
 BAR = 8.0
+CODES_BAR = 0.7
 BATCHES = (1, 64, 1024)
 #: Of samples, and the bytes that are held for it.
 Form = tuple[Callable[[torch.Tensor], Any], int]
@@ -81,6 +83,7 @@ LOW_RANK, DENSE = "low rank", "dense"
 SCHEMES: dict[str, Scheme] = {
     DENSE: RankSelection(alpha=0.0),
     "1 bit": ScaledBinaryQuantization(),
+    "3 values": ScaledTernaryQuantization(),
     "5 % kept": ConstraintL0Pruning(kappa=0.05),
 }
 NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], Scheme]] = {
@@ -144,7 +147,7 @@ def sessions(
 
 
 def in_turn(functions: dict[Key, Callable[[], Any]], rounds: int) -> dict[Key, float]:
-    """Return the median time of each function, in microseconds."""
+    """Return the least time of each function, in microseconds."""
     numbers = {}
     for name, function in functions.items():
         function()
@@ -158,7 +161,7 @@ def in_turn(functions: dict[Key, Callable[[], Any]], rounds: int) -> dict[Key, f
             for _ in range(numbers[name]):
                 function()
             times[name].append((perf_counter() - start) / numbers[name])
-    return {name: 1e6 * median(found) for name, found in times.items()}
+    return {name: 1e6 * min(found) for name, found in times.items()}
 
 
 def measure(name: str, rounds: int, threads: int) -> list[dict[str, Any]]:
@@ -216,17 +219,23 @@ def show(row: dict[str, Any]) -> None:
 
 
 def missed(rows: list[dict[str, Any]]) -> bool:
-    """Whether the bar is missed, or could not be looked at."""
-    wanted = "lenet300", 1024, "onnxruntime", LOW_RANK
-    for row in rows:
-        if (row["net"], row["batch"], row["runtime"], row["scheme"]) == wanted:
-            good = row["speed"] >= BAR
-            print(
-                f"bar: {row['speed']:.1f}, {BAR} wanted: {'ok' if good else 'MISSED'}"
-            )
-            return not good
-    print("bar: not measured")
-    return True
+    """Whether a bar is missed, or could not be looked at."""
+    seen = [r for r in rows if r["runtime"] == "onnxruntime" and r["batch"] == 1024]
+    found = []
+    for row in seen:
+        net, scheme = row["net"], row["scheme"]
+        if scheme == DENSE or (net, scheme) == ("lenet5", LOW_RANK):
+            continue
+        bar = BAR if scheme == LOW_RANK else CODES_BAR
+        good = row["speed"] >= bar
+        found.append(good)
+        print(
+            f"bar: {net}, {scheme}: {row['speed']:.2f}, {bar} wanted: "
+            f"{'ok' if good else 'MISSED'}"
+        )
+    if not found:
+        print("bar: not measured")
+    return not (found and all(found))
 
 
 def main() -> int:

@@ -16,12 +16,15 @@ class Input:
     shape : tuple of int
         Of one sample.
     dtype : str
-        Such as ``"float32"``.
+        Such as ``"float32"``: as the model takes it.
+    given : str
+        As the fit got it, if that is known.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    given: str = ""
 
 
 @dataclass(frozen=True, eq=False)

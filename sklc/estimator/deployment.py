@@ -153,7 +153,9 @@ class DeploymentMixin:
           bytes as ``nbits_`` counts (``fc.weight_index``), and their floats in
           parameters (``fc.weight_codebook``), which ``requires_grad_`` opens to
           fine-tuning. Each use of the weight decodes it: that is smaller in memory and
-          on disk, and slower than the dense net.
+          on disk, and slower than the dense net. A ``state_dict`` says how numbers are
+          packed (``fc.weight_layout``), and only a module that packs them so loads it:
+          that of another fit often does not. To keep a module, pickle it as a whole.
         - A code that takes no fewer bytes than its weight is decoded for good.
 
         Parameters
@@ -203,7 +205,9 @@ class DeploymentMixin:
         are fewer operations it runs as fast as the dense one.
 
         The input is called ``X``; several are called as the module's ``forward`` calls
-        them (``X0``, ``X1``, ..., if it takes a list). Of a classifier the outputs are
+        them (``X0``, ``X1``, ..., if it takes a list). Integers and truth values are
+        taken in the dtype that they had in the fit, floats in that of the net (which a
+        fit converts to it, too). Of a classifier the outputs are
         ``label``, as :meth:`predict` gives it, and ``probabilities``; otherwise there
         is one, ``variable``. The number of samples is free. The operators are those of
         opset 21: onnxruntime reads them from version 1.23 on.
@@ -213,8 +217,8 @@ class DeploymentMixin:
         path : str or path
             Replaced as a whole, or not at all.
         X : data, default=None
-            A few samples as for :meth:`fit`; only shapes and dtypes matter. By default
-            those of the fit. Linear models need none.
+            A few samples as for :meth:`fit`; only shapes matter. By default those of
+            the fit. Linear models need none.
         values : {None, "float16"}, default=None
             ``"float16"`` rounds the values, codebooks and factors of codes where that
             saves bytes. What is computed has the same dtype as before.
@@ -224,8 +228,8 @@ class DeploymentMixin:
         ImportError
             If ``sklc[onnx]`` is not installed.
         ValueError
-            If torch cannot export the model, if the shapes of its inputs are not known,
-            or if the graph does not fit into one file of 2 GiB.
+            If torch cannot export the model, or not as valid ONNX; if the shapes of its
+            inputs are not known; or if the graph does not fit into one file of 2 GiB.
         TypeError
             If the labels of a classifier are neither str, int, float nor bool.
 
@@ -234,7 +238,12 @@ class DeploymentMixin:
         UserWarning
             If a weight is written dense because the graph does not have it in the form
             that the code describes; if float16 does not hold its numbers; if a net
-            predicts by code of your own, and the output of its module is exported.
+            predicts by code of your own, and the output of its module is exported; if
+            an output gets another name (``label_``) because an input is called so; or
+            if onnxruntime is known to fail (to version 1.32, on CPUs) at the graph of a
+            layer: bfloat16, LSTM with ``proj_size``, EmbeddingBag of mode "mean", and
+            transposed convolutions whose ``output_padding`` is not below their
+            ``stride``.
         """
         from sklc.deploy import to_onnx
 

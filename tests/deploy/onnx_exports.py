@@ -138,6 +138,10 @@ MODULES = {
             ]
         ),
     ),
+    "cubes": (
+        lambda: nn.Sequential(nn.Conv3d(2, 4, 3, bias=False), nn.ReLU(), nn.Flatten()),
+        *({"x": rand(3, 2, 4, 4, 4)}, AdaptiveQuantization(k=2)),
+    ),
     "words": (
         *(Words, WORDS),
         Mixed(
@@ -222,6 +226,12 @@ def export_estimators(folder):
     net = NeuralNetBinaryClassifier(Both, train_split=None, threshold=0.45)
     targets = (y > 0).astype("float32")
     export_estimator(folder / "binary", net, both, targets, dict)
+    tokens = np.abs(X * 3).astype("int16") % 9
+    module = nn.Sequential(nn.Embedding(9, 8), nn.Flatten(), mlp(48, 3))
+    net = NeuralNetClassifier(
+        module, criterion=nn.CrossEntropyLoss, train_split=None, classes=[0, 1, 2]
+    )
+    export_estimator(folder / "integers", net, tokens, y, lambda X: {"X": X})
 
 
 def export_estimator(path, net, X, y, inputs):
@@ -241,6 +251,17 @@ class Chooses(nn.Module):
         return x if x.sum() > 0 else -x
 
 
+class Projected(nn.Module):
+    """What torch writes as a graph that is wrong."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(5, 7, 2, proj_size=5, batch_first=True)
+
+    def forward(self, x):
+        return self.lstm(x)[0]
+
+
 def fail(folder):
     """Leave what a user reads if a net cannot be exported, and a file as it was."""
     path = folder / "kept.bin"
@@ -249,6 +270,12 @@ def fail(folder):
         to_onnx(Chooses(), path, torch.zeros(2, 3))
     except ValueError as error:
         (folder / "error.txt").write_text(str(error), "utf-8")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that onnxruntime would fail at it
+            to_onnx(Projected(), path, torch.zeros(2, 3, 5))
+    except ValueError as error:
+        (folder / "invalid.txt").write_text(str(error), "utf-8")
 
 
 if __name__ == "__main__":

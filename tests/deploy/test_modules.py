@@ -256,8 +256,7 @@ def test_uses_that_are_not_known_leave_the_layer_in_one():
     model = of_rank(2, uses=None)
     module = to_module(model)
     assert set(module.state_dict()) == {
-        "0.weight_left",
-        "0.weight_right",
+        *("0.weight_left", "0.weight_right", "0.weight_layout", "0.weight_like"),
         "0.bias",
     }
     assert_equal(module, model.model, torch.randn(3, 10))
@@ -510,9 +509,9 @@ def test_levels_follow_the_dtype_too():
 
 
 def test_the_names_of_what_it_holds(lc):
+    parts = ("bias", "weight_codebook", "weight_index", "weight_layout", "weight_like")
     assert set(lc.to_module().state_dict()) == {
-        *("0.weight_codebook", "0.weight_index", "0.bias"),
-        *("2.weight_codebook", "2.weight_index", "2.bias"),
+        f"{layer}.{part}" for layer in (0, 2) for part in parts
     }
     assert set(lc.to_module(materialize=True).state_dict()) == set(
         lc.estimator_.module_.state_dict()
@@ -522,10 +521,105 @@ def test_the_names_of_what_it_holds(lc):
 def test_names_that_are_taken():
     net = nn.Sequential(nn.Linear(9, 9))
     net[0].weight_index = nn.Parameter(torch.ones(1))
+    net[0].weight_layout, net[0].weight_packings = nn.Parameter(torch.ones(1)), "mine"
     theta = ZERO.compress({"0.weight": torch.randn(9, 9)}, mu=1.0)
     module = to_module(put(net, theta))
-    assert module[0].weight_index.item() == 1.0
+    assert module[0].weight_index.item() == module[0].weight_layout.item() == 1.0
+    assert module[0].weight_packings == "mine"
+    module.load_state_dict(copy.deepcopy(module).state_dict())
     assert_equal(module, net, torch.randn(3, 9))
+
+
+def modules_of(scheme, n):
+    """Return modules of one net, each with other weights, compressed."""
+    for seed in range(n):
+        weights = draw({"0.weight": (8, 6), "2.weight": (3, 8)}, seed=seed)
+        net = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+        yield to_module(put(net, scheme.compress(weights, mu=1.0)))
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        ConstraintL0Pruning(kappa=0.05),
+        AdaptiveQuantization(k=3, zero=True, kappa=0.1),
+        AdaptiveQuantization(k=3),
+        SUM,
+    ],
+)
+def test_a_state_is_loaded_as_it_was_packed_or_not_at_all(scheme):
+    made, loaded = list(modules_of(scheme, 8)), 0
+    x = torch.randn(5, 6)
+    for source in made:
+        file = io.BytesIO()
+        torch.save(source.state_dict(), file)
+        for target in map(copy.deepcopy, made):
+            before = target(x)
+            file.seek(0)
+            try:
+                target.load_state_dict(torch.load(file, weights_only=True))
+            except RuntimeError as error:
+                assert "packed in another way" in str(error)  # noqa: PT017
+                if "0.weight is" in str(error) and "2.weight is" in str(error):
+                    assert torch.equal(target(x), before)
+            else:
+                loaded += 1
+                assert torch.equal(target(x), source(x))
+    assert loaded >= 8  # each its own
+
+
+def test_a_state_whose_weights_share_numbers_is_another():
+    alone, _ = modules_of(AdaptiveQuantization(k=2), 2)
+    joint, other = modules_of(AdaptiveQuantization(k=2, granularity="joint"), 2)
+    with pytest.raises(RuntimeError, match=r"2\.weight is packed in another way"):
+        joint.load_state_dict(alone.state_dict())
+    with pytest.raises(RuntimeError, match=r"2\.weight is packed in another way"):
+        alone.load_state_dict(joint.state_dict())
+    joint.load_state_dict(other.state_dict())
+    assert_equal(joint, other, torch.randn(3, 6), rtol=0, atol=0)
+
+
+def test_a_state_without_its_layout_is_refused():
+    module, _ = modules_of(ZERO, 2)
+    state = module.state_dict()
+    del state["0.weight_layout"]
+    with pytest.raises(RuntimeError, match=r"0\.weight is packed in another way"):
+        module.load_state_dict(state, strict=False)
+    some = {name: held for name, held in state.items() if "0.weight" not in name}
+    assert "0.weight_index" in module.load_state_dict(some, strict=False).missing_keys
+
+
+class Counting(nn.Linear):
+    """A layer with a state of its own."""
+
+    def get_extra_state(self):
+        return torch.tensor(self.count)
+
+    def set_extra_state(self, state):
+        self.count = int(state)
+
+
+def test_a_layer_keeps_the_state_that_is_its_own():
+    net = nn.Sequential(Counting(9, 9))
+    net[0].count = 5
+    theta = ZERO.compress({"0.weight": torch.randn(9, 9)}, mu=1.0)
+    module = to_module(put(net, theta))
+    other = copy.deepcopy(module)
+    other[0].count = 0
+    other.load_state_dict(module.state_dict())
+    assert other[0].count == 5
+
+
+def test_there_is_a_parameter_that_has_the_dtype():
+    """Nets ask for it: ``next(self.parameters()).dtype``."""
+    theta = BinaryQuantization().compress({"0.weight": torch.randn(9, 9)}, mu=1.0)
+    module = to_module(put(nn.Sequential(nn.Linear(9, 9, bias=False)), theta))
+    for dtype in (torch.float16, torch.float64):
+        assert next(module.to(dtype).parameters()).dtype == dtype
+    assert not sum(tensor.numel() for tensor in module.parameters())
+    program = torch.export.export(module, (torch.randn(3, 9).double(),), strict=False)
+    x = torch.randn(3, 9).double()
+    assert_equal(program.module(), module, x)
 
 
 def test_weights_decode_on_another_device():

@@ -61,10 +61,12 @@ def test_modules(folder, name):
     assert [entry.name for entry in session.get_outputs()] == ["variable"]
 
 
-@pytest.mark.parametrize("name", ["texts", "binary"])
+@pytest.mark.parametrize("name", ["texts", "binary", "integers"])
 def test_classifiers(folder, name):
     session = check(folder / name)
     assert [out.name for out in session.get_outputs()] == ["label", "probabilities"]
+    types = {entry.type for entry in session.get_inputs()}
+    assert types == {"tensor(int16)" if name == "integers" else "tensor(float)"}
 
 
 @pytest.mark.slow
@@ -101,3 +103,5 @@ def test_if_torch_cannot_export_the_error_says_why(folder):
     assert "data-dependent" in text
     assert (folder / "kept.bin").read_bytes() == b"precious"
     assert not list(folder.glob("kept.bin.*"))
+    text = (folder / "invalid.txt").read_text("utf-8")
+    assert text.startswith("What torch exports of Projected is no valid ONNX: ")

@@ -1,5 +1,6 @@
 """Predictions in a graph are those of the model."""
 
+import re
 import sys
 from dataclasses import replace
 
@@ -17,7 +18,9 @@ from torch import nn
 from sklc import LCCompressor
 from sklc.deploy import to_onnx
 from sklc.deploy.onnx.fragment import TYPES
+from sklc.deploy.onnx.nets import cast_inputs
 from sklc.deploy.onnx.outputs import add_outputs
+from sklc.deploy.onnx.runtimes import warn_of_onnxruntime
 from sklc.schemes import (
     AdaptiveQuantization,
     Additive,
@@ -25,7 +28,7 @@ from sklc.schemes import (
     LowRank,
     Mixed,
 )
-from sklc.signature import Signature
+from sklc.signature import Input, Signature
 
 FLOAT = TYPES[torch.float32]
 
@@ -114,6 +117,62 @@ def test_values_of_the_graph_may_have_the_names_of_outputs(name):
     found = run(graph(Signature(**ARGMAX), 3, name=name), X=Z)
     np.testing.assert_array_equal(found["label"], Z.argmax(1))
     assert error(found["probabilities"], SOFTMAX) < 1e-6
+
+
+def test_inputs_keep_their_names_and_outputs_give_way():
+    values = [
+        helper.make_tensor_value_info(name, FLOAT, ["N", 3])
+        for name in ("label", "label_", "variable")
+    ]
+    node = helper.make_node("Add", ["label", "label_"], ["variable"])
+    made = helper.make_graph([node], "graph", values[:2], values[2:])
+    opset = [helper.make_opsetid("", 21)]
+    model = helper.make_model(made, opset_imports=opset, ir_version=10)
+    message = "The output is called 'label__': 'label' is an input already"
+    with pytest.warns(UserWarning, match=message):
+        add_outputs(model, Signature(**ARGMAX))
+    onnx.checker.check_model(model, full_check=True)
+    found = run(model, label=Z, label_=np.zeros_like(Z))
+    np.testing.assert_array_equal(found["label__"], Z.argmax(1))
+    assert error(found["probabilities"], SOFTMAX) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int16", "int8", "uint8", "bool"])
+def test_integers_are_taken_as_the_fit_got_them(dtype):
+    model = graph(Signature(), 3)
+    kind = TYPES[torch.int64]
+    for value in [*model.graph.input, *model.graph.output]:
+        value.type.tensor_type.elem_type = kind
+    cast_inputs(model.graph, [Input("X", (3,), "int64", dtype)])
+    onnx.checker.check_model(model, full_check=True)
+    X = np.arange(6).reshape(2, 3).astype(dtype)
+    np.testing.assert_array_equal(run(model, X=X)["variable"], X.astype(np.int64))
+
+
+def test_floats_are_taken_as_the_net_gets_them():
+    model = graph(Signature(), 3)
+    before = model.SerializeToString()
+    cast_inputs(model.graph, [Input("X", (3,), "float32", "float64")])
+    assert model.SerializeToString() == before
+
+
+@pytest.mark.parametrize(
+    ("layer", "what"),
+    [
+        (nn.LSTM(5, 7, proj_size=5), "LSTM with proj_size"),
+        (nn.EmbeddingBag(5, 7), "EmbeddingBag of mode 'mean', which crashes it"),
+        (
+            nn.ConvTranspose1d(3, 4, 3, stride=2, output_padding=2, dilation=3),
+            "output_padding that is not below stride",
+        ),
+        (nn.Linear(3, 4).bfloat16(), "bfloat16"),
+    ],
+)
+def test_of_what_onnxruntime_cannot_run_it_is_said_by_name(layer, what):
+    fine = (nn.LSTM(5, 7), nn.EmbeddingBag(5, 7, mode="sum"), nn.Linear(3, 4))
+    warn_of_onnxruntime(nn.Sequential(*fine))
+    with pytest.warns(UserWarning, match=f"on a CPU: 3 \\({re.escape(what)}\\)"):
+        warn_of_onnxruntime(nn.Sequential(*fine, layer))
 
 
 @pytest.mark.parametrize("part", ["activation", "decision"])

@@ -5,11 +5,15 @@ a property. So whoever reads it gets the decoded weight, wherever that is done: 
 layer itself, others, or a function. The tensors of the code lie beside it, floats as
 parameters (so that what several codes share stays one tensor, whatever is done with the
 module), packed numbers as buffers.
+
+Packed numbers do not say how they are packed. So the state of a layer has a number that
+stands for it, and a layer takes no state that is packed in another way.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from hashlib import blake2b
 from types import new_class
 from typing import Any
 
@@ -36,6 +40,10 @@ class Packing:
         it, and what reads that.
     like : str
         The attribute, an empty tensor, whose dtype the weight has.
+    layout : str
+        What the state calls the number that stands for the layout.
+    shares : list of int or None
+        For each tensor, which one of those that weights before have stored it is.
     scale : str
         The attribute by which the weight is multiplied; none if empty.
     """
@@ -43,6 +51,8 @@ class Packing:
     code: Code
     parts: list[tuple[str, Reader]]
     like: str
+    layout: str
+    shares: list[int | None]
     scale: str = ""
 
     def weight(self, layer: nn.Module) -> Tensor:
@@ -57,6 +67,27 @@ class Packing:
         if self.scale:
             weight = weight * getattr(layer, self.scale)
         return weight.to(getattr(layer, self.like).dtype)
+
+    def number(self) -> Tensor:
+        """Return a number that stands for the layout of the code."""
+        text = _described([self.code, self.parts, self.shares])
+        digest = blake2b(text.encode(), digest_size=8).digest()
+        return torch.tensor(int.from_bytes(digest, "big", signed=True))
+
+
+def _described(value: Any) -> str:
+    """Return a text that is the same for the same settings, in any process."""
+    if isinstance(value, int | float | str | None):
+        return repr(value)
+    if isinstance(value, Tensor):
+        return "-"
+    if isinstance(value, dict):
+        parts = [part for pair in value.items() for part in pair]
+    elif is_dataclass(value):
+        parts = [getattr(value, field.name) for field in fields(value)]
+    else:
+        parts = list(value) if isinstance(value, list | tuple) else []
+    return f"{type(value).__name__}({', '.join(map(_described, parts))})"
 
 
 def pack_weight(layer: nn.Module, weight: str, code: Code, shared: Shared) -> None:
@@ -78,6 +109,7 @@ def pack_weight(layer: nn.Module, weight: str, code: Code, shared: Shared) -> No
         id(stream.tensor): (name, stream) for name, stream in code.streams().items()
     }
     parts: dict[int, tuple[str, Reader]] = {}
+    before = {key: number for number, key in enumerate(shared)}
     for tensor in code.tensors():
         key = id(tensor)
         # what has no stream is fixed, and so small that it is a setting
@@ -97,10 +129,15 @@ def pack_weight(layer: nn.Module, weight: str, code: Code, shared: Shared) -> No
                 layer.register_buffer(name, stored)
             parts[key] = name, reader
     order = [parts[id(tensor)] for tensor in code.tensors()]
+    # a parameter, as nets ask their first one for its dtype, and need to have one
     like = _free(layer, f"{weight}_like")
-    layer.register_buffer(like, old.new_empty(0), persistent=False)
-    empty = code.map(lambda tensor: torch.empty(0, dtype=tensor.dtype))
-    every = packings(layer) | {weight: Packing(empty, order, like)}
+    empty = nn.Parameter(old.new_empty(0), requires_grad=False)
+    layer.register_parameter(like, empty)
+    settings = code.map(lambda tensor: torch.empty(0, dtype=tensor.dtype))
+    shares = [before.get(id(tensor)) for tensor in code.tensors()]
+    layout = _free(layer, f"{weight}_layout")
+    packing = Packing(settings, order, like, layout, shares)
+    every = packings(layer) | {weight: packing}
     vars(layer)[_PACKINGS] = every
     del layer._parameters[weight]
     layer.__class__ = _derived(type(layer), tuple(every))
@@ -119,7 +156,7 @@ def scale_weight(layer: nn.Module, weight: str, scale: Tensor) -> None:
     layer.register_parameter(packing.scale, nn.Parameter(scale, requires_grad=False))
 
 
-_PACKINGS = "weight_packings"
+_PACKINGS = "_sklc_packings"
 
 
 def _free(layer: nn.Module, name: str) -> str:
@@ -146,6 +183,33 @@ class Packed:
         reduced: Any = object.__reduce_ex__(self, protocol)
         kind = type(self).__bases__[1]
         return _blank, (kind, tuple(vars(self)[_PACKINGS])), *reduced[2:]
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        layer: Any = super()
+        layer._save_to_state_dict(destination, prefix, keep_vars)
+        for packing in vars(self)[_PACKINGS].values():
+            destination[prefix + packing.layout] = packing.number()
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any
+    ) -> None:
+        """Load nothing that is packed in another way."""
+        errors: list[str] = args[-1]
+        for weight, packing in vars(self)[_PACKINGS].items():
+            layout = state_dict.pop(prefix + packing.layout, None)
+            if any(prefix + name in state_dict for name, _ in packing.parts) and (
+                layout is None or layout.is_meta or int(layout) != packing.number()
+            ):
+                errors.append(
+                    f"{prefix}{weight} is packed in another way (other sizes of its "
+                    "code, or other numbers that weights share): load the state into "
+                    "the module of the same fit, or pickle whole modules."
+                )
+                return
+        layer: Any = super()
+        layer._load_from_state_dict(state_dict, prefix, *args)
 
 
 def _derived(kind: Any, weights: tuple[str, ...]) -> Any:

@@ -59,8 +59,8 @@ def to_onnx(
     ImportError
         If ``sklc[onnx]`` is not installed.
     ValueError
-        If torch cannot export the model, if the shapes of its inputs are not known, or
-        if the graph does not fit into one file of 2 GiB.
+        If torch cannot export the model, or not as valid ONNX; if the shapes of its
+        inputs are not known; or if the graph does not fit into one file of 2 GiB.
     TypeError
         If the labels of a classifier are neither str, int, float nor bool.
 
@@ -69,7 +69,11 @@ def to_onnx(
     UserWarning
         If a weight is written dense because the graph does not have it in the form that
         the code describes; if float16 does not hold its numbers; if predictions follow
-        from the output of the module by code of the user, and the output is exported.
+        from the output of the module by code of the user, and the output is exported;
+        if an output gets another name (``label_``) because an input is called so; or if
+        onnxruntime is known to fail (to version 1.32, on CPUs) at the graph of a layer:
+        bfloat16, LSTM with ``proj_size``, EmbeddingBag of mode "mean", and transposed
+        convolutions whose ``output_padding`` is not below their ``stride``.
 
     Examples
     --------

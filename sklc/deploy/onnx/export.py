@@ -14,8 +14,9 @@ from sklc.codes import to
 from sklc.deploy.model import CompressedModel
 from sklc.deploy.onnx.graphs import strip
 from sklc.deploy.onnx.linear import linear_graph, linear_signature
-from sklc.deploy.onnx.nets import MAX_BYTES, exported, name_inputs
+from sklc.deploy.onnx.nets import MAX_BYTES, cast_inputs, exported, name_inputs
 from sklc.deploy.onnx.outputs import add_outputs
+from sklc.deploy.onnx.runtimes import warn_of_onnxruntime
 from sklc.deploy.onnx.weights import compress, names_of
 from sklc.files import replace
 from sklc.signature import Input
@@ -53,6 +54,7 @@ def graph_of(
     if model.is_net:
         inputs = signature.inputs if X is None else inputs_of(X)
         _check(inputs)
+        warn_of_onnxruntime(model.model)
         found, names = exported(model.model, inputs), names_of(model.model)
     else:
         found = linear_graph(model.model)
@@ -60,6 +62,7 @@ def graph_of(
     compress(found.graph, to(model.theta, "cpu"), model.layers, names, half=half)
     if model.is_net:
         name_inputs(found.graph, [entry.name for entry in inputs])
+        cast_inputs(found.graph, signature.inputs)
     add_outputs(found, signature)
     strip(found)
     found.producer_name, found.producer_version = "sklc", __version__
@@ -70,7 +73,12 @@ def graph_of(
             f"{MAX_BYTES:,}: export parts of the model one by one."
         )
         raise ValueError(msg)
-    onnx.checker.check_model(found, full_check=True)
+    try:
+        onnx.checker.check_model(found, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        name = type(model.model).__name__
+        msg = f"What torch exports of {name} is no valid ONNX: {error}"
+        raise ValueError(msg) from error
     return found
 
 

@@ -10,18 +10,21 @@ from importlib import import_module
 from inspect import signature
 from typing import Any
 
+import numpy as np
 import torch
-from onnx import GraphProto, ModelProto
+from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from sklc.codes.dtypes import dtype_of
-from sklc.deploy.onnx.graphs import make_free, prune, rename, strip
+from sklc.deploy.onnx.fragment import TYPES
+from sklc.deploy.onnx.graphs import make_free, prune, rename, replace_nodes, strip
 from sklc.signature import Input
 
 OPSET = 21  # the first with UINT4,
 IR_VERSION = 10  # and the format that goes with it, which torch writes, too
 BATCH = "N"
 MAX_BYTES = 2**31 - 1  # of a file without others beside it
+_INTEGERS = "bool", "uint8", "int8", "int16", "int32", "int64"
 
 
 def exported(module: nn.Module, inputs: Sequence[Input]) -> ModelProto:
@@ -75,8 +78,32 @@ def exported(module: nn.Module, inputs: Sequence[Input]) -> ModelProto:
         raise ValueError(msg)
     strip(model)
     del model.graph.output[1:]
+    _drop_zero_biases(model.graph)
     prune(model.graph)
     return model
+
+
+def _drop_zero_biases(graph: GraphProto) -> None:
+    """Take away the biases that convolutions have in the graph only.
+
+    Of those in three dimensions torch writes one, zeros in a shape that is not allowed.
+    """
+    by_output = {name: node for node in graph.node for name in node.output}
+
+    def is_zero(name: str) -> bool:
+        node = by_output.get(name)
+        if node is not None and node.op_type in ("Expand", "CastLike"):
+            return is_zero(node.input[0])
+        if node is None or node.op_type != "Constant":
+            return False
+        value = helper.get_attribute_value(node.attribute[0])
+        if isinstance(value, TensorProto):
+            value = numpy_helper.to_array(value)
+        return not np.any(value)
+
+    for node in graph.node:
+        if node.op_type == "Conv" and len(node.input) == 3 and is_zero(node.input[2]):
+            del node.input[2:]
 
 
 def _check_size(module: nn.Module) -> None:
@@ -110,8 +137,11 @@ def _call(
 
 def _samples(entry: Input) -> Tensor:
     """Return samples of no meaning: as indices, they are in any range."""
-    dtype = torch.bool if entry.dtype == "bool" else dtype_of(entry.dtype)
-    return torch.zeros((2, *entry.shape), dtype=dtype)
+    return torch.zeros((2, *entry.shape), dtype=_dtype(entry.dtype))
+
+
+def _dtype(name: str) -> torch.dtype:
+    return torch.bool if name == "bool" else dtype_of(name)
 
 
 @contextmanager
@@ -151,6 +181,7 @@ def name_inputs(graph: GraphProto, names: Sequence[str]) -> None:
     own = [value.name for value in graph.input]
     if set(own) != set(names):
         make_free(graph, names)
+        own = [value.name for value in graph.input]
         new = dict(zip(own, names, strict=True))
         rename(graph, lambda name: new.get(name, name))
     for value in [*graph.input, *graph.output]:
@@ -161,3 +192,21 @@ def name_inputs(graph: GraphProto, names: Sequence[str]) -> None:
                     lambda word: BATCH if word[0] in batch else word[0],
                     dim.dim_param,
                 )
+
+
+def cast_inputs(graph: GraphProto, inputs: Sequence[Input]) -> None:
+    """Let a graph take the integers, or truth values, that the fit got.
+
+    Floats are left in the dtype of the net, which saves a runtime to convert them.
+    """
+    given = {entry.name: entry.given for entry in inputs if entry.given in _INTEGERS}
+    casts = []
+    for value in graph.input:
+        name, old = value.name, value.type.tensor_type.elem_type
+        kind = TYPES[_dtype(given[name])] if name in given else old
+        if kind == old:
+            continue
+        make_free(graph, [name])
+        casts.append(helper.make_node("Cast", [name], [value.name], to=old))
+        value.name, value.type.tensor_type.elem_type = name, kind
+    replace_nodes(graph, [*casts, *graph.node])

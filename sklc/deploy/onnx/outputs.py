@@ -19,24 +19,29 @@ _CLASSES = {"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float64}
 def add_outputs(model: ModelProto, signature: Signature) -> None:
     """Make predictions the outputs of a graph whose output is that of the model.
 
-    They are called ``label`` and ``probabilities``, or ``variable``.
+    They are called ``label`` and ``probabilities``, or ``variable``. Inputs keep their
+    names: an output gets another one if an input is called so.
     """
     graph = model.graph
-    make_free(graph, (LABEL, PROBABILITIES, VARIABLE))
+    names = _names({value.name for value in graph.input})
+    make_free(graph, names.values())
     (raw,) = graph.output
     kind = raw.type.tensor_type.elem_type
     dims = [_size(dim) for dim in raw.type.tensor_type.shape.dim]
     fragment = Fragment(names_in(graph))
     del graph.output[:]
 
-    def give(name: str, value: str, kind: int, dims: list[Any]) -> None:
+    def give(role: str, value: str, kind: int, dims: list[Any]) -> None:
+        name = names[role]
+        if name != role:
+            warn(f"The output is called {name!r}: {role!r} is an input already.")
         fragment.put("Identity", [value], name)
         graph.output.append(helper.make_tensor_value_info(name, kind, dims))
 
     if "custom" in (signature.activation, signature.decision):
         msg = (
             "How the net turns its output into predictions is code of its own, which "
-            f"is not exported: {VARIABLE!r} is the output of the module."
+            f"is not exported: {names[VARIABLE]!r} is the output of the module."
         )
         warn(msg)
         give(VARIABLE, raw.name, kind, dims)
@@ -54,6 +59,17 @@ def add_outputs(model: ModelProto, signature: Signature) -> None:
             give(PROBABILITIES, value, kind, dims)
     graph.node.extend(fragment.nodes)
     graph.initializer.extend(fragment.initializers)
+
+
+def _names(taken: set[str]) -> dict[str, str]:
+    """Return the names of outputs, by what they are."""
+    found = {}
+    for role in (LABEL, PROBABILITIES, VARIABLE):
+        name = role
+        while name in taken:
+            name += "_"
+        found[role] = name
+    return found
 
 
 def _size(dim: Any) -> int | str | None:

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from sklc.lstep.labels import writable
 from sklc.lstep.net.criterion import Criterion
-from sklc.lstep.net.parts import Array, cast, check_parts, parts_of
+from sklc.lstep.net.parts import Array, cast, check_parts, dtype_name, parts_of
 from sklc.lstep.net.probe import probed
 from sklc.lstep.net.targets import (
     check_labels,
@@ -86,8 +86,9 @@ def understood(
             dtypes, output, error = probed(net, X, table=table)
     if error is not None:
         raise cannot_be_evaluated(error) from error
+    given = {name: dtype_name(part) for name, part in parts_of(X).items()}
     X = cast(X, dtypes)
-    translation = replace(translation, dtypes=dtypes)
+    translation = replace(translation, dtypes=dtypes, given=given)
     if isinstance(y, np.ndarray | Tensor):
         check_labels(net, translation.labels, output)
         numbers = is_regressor(net) or Criterion(net).by_element

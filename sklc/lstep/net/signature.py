@@ -40,6 +40,7 @@ def signature(net: NeuralNet, translation: NetTranslation, batch: Any) -> Signat
             f"X{name}" if name.isdigit() else name or "X",
             tuple(part.shape[1:]),
             dtype_name(part),
+            translation.given.get(name, ""),
         )
         for name, part in parts_of(unpack_data(batch)[0]).items()
     )

@@ -116,6 +116,8 @@ class NetTranslation(Translation):
         The inputs of the module, if they have names that the samples did not give.
     dtypes : dict of str to str
         What the net takes, by name of the part of the samples.
+    given : dict of str to str
+        The dtypes that these had in the fit.
     labels : Labels or None
         If the targets were labels.
     shape : {"flat", "column", ""}
@@ -126,6 +128,7 @@ class NetTranslation(Translation):
     table: Table | None = None
     names: tuple[str, ...] = ()
     dtypes: dict[str, str] = field(default_factory=dict)
+    given: dict[str, str] = field(default_factory=dict)
     labels: Labels | None = None
     shape: str = ""
 
