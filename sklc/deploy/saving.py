@@ -5,7 +5,7 @@ import os
 from sklc.deploy.model import CompressedModel
 from sklc.deploy.sizes import SizeReport, size_report
 from sklc.deploy.writing import write
-from sklc.files import replace
+from sklc.files import replace, target
 
 
 def save(
@@ -20,6 +20,7 @@ def save(
     values : {"float16", "bfloat16"} or None
         See :func:`~sklc.deploy.writing.write`.
     """
+    target(path)  # which takes no time, and raises if it cannot be one
     written = write(model, values)
     report = size_report(model, written)
     replace(path, written.content)

@@ -29,7 +29,6 @@ from sklc.deploy.reading import read
 from sklc.deploy.saving import save, sized
 from sklc.deploy.writing import write
 from sklc.exceptions import ModelFileError
-from sklc.files import File
 
 EVERYTHING = 1 << 30
 
@@ -255,15 +254,6 @@ def test_a_new_kind_of_code_needs_no_new_format():
     _, found = contents(model_of(theta))
     assert isinstance(found.theta["w"], TwiceTheFloats)
     assert torch.equal(found.theta["s"].dense(), theta["s"].dense())
-
-
-def test_a_file_has_one_writer(tmp_path):
-    path = tmp_path / "model.sklc"
-    other = File(path)
-    with pytest.raises(OSError, match=f"{path} is being written by another process"):
-        save(model_of(codes()), path)
-    other.close()
-    save(model_of(codes()), path)
 
 
 def test_writing_is_atomic(tmp_path, monkeypatch):
