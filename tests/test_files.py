@@ -70,9 +70,7 @@ def test_a_folder_is_no_file(tmp_path):
 
 def test_no_path_is_the_present_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        IsADirectoryError, match=f"'' is {tmp_path}, a folder and not a"
-    ):
+    with pytest.raises(IsADirectoryError, match=f"'' is {tmp_path}, a folder and"):
         replace("", b"x")
 
 
@@ -85,9 +83,7 @@ def test_what_is_no_regular_file_is_left_alone(tmp_path, monkeypatch):
         before = names(tmp_path)
         for name in "pipe", "link", "socket":
             for write in File, lambda path: replace(path, b"x"):
-                with pytest.raises(
-                    OSError, match=f"{name}' is .*, a device, a pipe or"
-                ):
+                with pytest.raises(OSError, match=f"{name}' is .*, a device, a"):
                     write(tmp_path / name)
         assert names(tmp_path) == before
         assert (tmp_path / "pipe").is_fifo()
