@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from sklc.codes.dtypes import dtype_of
 from sklc.signature import Input, Signature
@@ -119,6 +120,9 @@ def _array(part: Any, name: str, *, real: bool) -> np.ndarray:
     if isinstance(part, Tensor) or hasattr(part, "toarray"):
         do = "to_dense" if isinstance(part, Tensor) else "toarray"
         msg = f"{name} is sparse, but a net takes dense samples: pass {name}.{do}()."
+        raise TypeError(msg)
+    if isinstance(part, Dataset):
+        msg = f"{name} is a {type(part).__name__}: pass its samples as an array."
         raise TypeError(msg)
     try:
         array = np.asarray(part)

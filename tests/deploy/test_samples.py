@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import sparse
 from torch import nn
+from torch.utils.data import TensorDataset
 
 import sklc
 from sklc import LCCompressor
@@ -102,6 +103,7 @@ REFUSED = {
     ),
     "sparse": (sparse.csr_matrix(X), TypeError, r"X is sparse.* pass X.toarray\(\)"),
     "sparse tensor": (torch.tensor(X).to_sparse(), TypeError, r"pass X.to_dense\(\)"),
+    "data set": (TensorDataset(torch.tensor(X)), TypeError, "X is a TensorDataset: pa"),
     "texts": (X.astype(str), ValueError, "X has no real numbers, but <U"),
     "words": ([["a"] * 6], ValueError, "X has no real numbers, but <U1"),
     "complex": (X.astype(complex), ValueError, "no real numbers, but complex128"),
