@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import stat
+import uuid
 from pathlib import Path
 from typing import IO
 
@@ -18,44 +20,35 @@ class Locked(OSError):
 class File:
     """A file to write, which nobody else writes meanwhile.
 
+    Beside it lie, as long as they are needed, ``.<name>.sklc-lock`` and
+    ``.<name>.sklc-new``.
+
     Parameters
     ----------
     path : str or Path
-        ``~`` is the home of the user, and what a link points to is written. Its folder
-        is made if there is none.
+        See :func:`target`. Its folder is made if there is none.
 
     Raises
     ------
     OSError
-        If it cannot be written: it is a folder, or in one that may not be written to.
+        If it cannot be written.
     Locked
         If somebody else has it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(os.path.realpath(Path(path).expanduser()))
-        if self.path.is_dir():
-            msg = "it is a folder"
-            raise IsADirectoryError(msg)
+        self.path = target(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(self._beside("lock"))
 
     def _beside(self, kind: str) -> Path:
-        return self.path.with_name(f"{self.path.name}.{kind}")
+        return self.path.with_name(f".{self.path.name}.sklc-{kind}")
 
     def write(self, content: bytes) -> None:
-        """Replace the content, at once or not at all."""
-        new = self._beside("new")  # maybe left by a process that was killed
-        try:
-            with new.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self.path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                new.unlink()
-            raise
+        """Replace the content, at once or not at all; permissions stay."""
+        new = self._beside("new")
+        new.unlink(missing_ok=True)  # left by a process that was killed
+        _put(content, self.path, new)
 
     def read(self) -> bytes | None:
         """Return the content, or None if there is no file yet."""
@@ -70,6 +63,67 @@ class File:
             with contextlib.suppress(OSError):
                 self._beside("lock").unlink()
             self._lock.close()
+
+
+def target(path: str | os.PathLike[str]) -> Path:
+    """Return where a file is to be written.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``~`` is the home of the user, and what a link points to is written.
+
+    Raises
+    ------
+    OSError
+        If there is something else than a regular file, which stays as it is.
+    """
+    found = Path(os.path.realpath(Path(path).expanduser()))
+    if found.is_dir():
+        msg = f"{os.fspath(path)!r} is {found}, a folder and not a file"
+        raise IsADirectoryError(msg)
+    if found.exists() and not found.is_file():
+        msg = f"{os.fspath(path)!r} is {found}, a device, a pipe or a socket"
+        raise OSError(msg)
+    return found
+
+
+def replace(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a whole file, at once or not at all; permissions stay.
+
+    Of several who do it at once, the last one wins.
+
+    Parameters
+    ----------
+    path : str or Path
+        See :func:`target`. Its folder is made if there is none.
+    content : bytes
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    found = target(path)
+    found.parent.mkdir(parents=True, exist_ok=True)
+    _put(content, found, found.with_name(f".{uuid.uuid4().hex}.sklc-new"))
+
+
+def _put(content: bytes, path: Path, new: Path) -> None:
+    """Write a file, and put it where another may be."""
+    with new.open("xb") as file:
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                new.chmod(stat.S_IMODE(path.stat().st_mode))
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()  # some systems move no open file
+            new.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                new.unlink()
+            raise
 
 
 def _locked(path: Path) -> IO[bytes]:
@@ -94,20 +148,3 @@ def _is_still_at(file: IO[bytes], path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
-
-
-def replace(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a whole file, at once or not at all; see :class:`File`.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written, or somebody else is writing it.
-    """
-    try:
-        file = File(path)
-    except Locked as error:
-        msg = f"{path} is being written by another process."
-        raise OSError(msg) from error
-    with contextlib.closing(file):
-        file.write(content)

@@ -49,6 +49,9 @@ class Signature:
         What the numbers of a decision stand for.
     shape : {"flat", "column", ""}
         Of predictions that are numbers: (n,), (n, 1), or as they come.
+    columns : tuple of str or None
+        If the samples of a net were a table: the names of its columns, empty if they
+        had none. Tables are checked as in the fit, all else is taken as it is.
     """
 
     inputs: tuple[Input, ...] = ()
@@ -58,3 +61,4 @@ class Signature:
     flat: bool = False
     classes: np.ndarray | None = None
     shape: str = ""
+    columns: tuple[str, ...] | None = None

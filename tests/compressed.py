@@ -70,4 +70,5 @@ SIGNATURE = Signature(
     activation="softmax",
     decision="argmax",
     classes=np.array(["no", "yes", "ünsure"]),
+    columns=("a", "b", "c", "d"),
 )

@@ -1,14 +1,17 @@
 """Files as a careful user expects: whole or not at all, and nobody else's."""
 
+import contextlib
 import errno
 import multiprocessing
+import os
 import resource
+import socket
 import threading
 from pathlib import Path
 
 import pytest
 
-from sklc.files import File, Locked
+from sklc.files import File, Locked, replace
 
 
 def names(folder):
@@ -59,8 +62,71 @@ def test_two_names_of_one_file_are_one_file(tmp_path):
 
 
 def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(OSError, match="it is a folder"):
-        File(tmp_path)
+    for write in File, lambda path: replace(path, b"x"):
+        with pytest.raises(OSError, match=f"'{tmp_path}' is {tmp_path}, a folder"):
+            write(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_no_path_is_the_present_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(IsADirectoryError, match=f"'' is {tmp_path}, a folder and"):
+        replace("", b"x")
+
+
+def test_what_is_no_regular_file_is_left_alone(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    monkeypatch.chdir(tmp_path)  # paths of sockets are short
+    with socket.socket(socket.AF_UNIX) as own:
+        own.bind("socket")
+        before = names(tmp_path)
+        for name in "pipe", "link", "socket":
+            for write in File, lambda path: replace(path, b"x"):
+                with pytest.raises(OSError, match=f"{name}' is .*, a device, a"):
+                    write(tmp_path / name)
+        assert names(tmp_path) == before
+        assert (tmp_path / "pipe").is_fifo()
+        assert (tmp_path / "socket").is_socket()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o444])
+def test_permissions_are_kept(mode, tmp_path):
+    path = tmp_path / "state"
+    path.touch()
+    path.chmod(mode)
+    replace(path, b"x")
+    assert path.stat().st_mode & 0o7777 == mode
+    with contextlib.closing(File(path)) as file:
+        file.write(b"y")
+    assert path.stat().st_mode & 0o7777 == mode
+    assert path.read_bytes() == b"y"
+    (tmp_path / "plain").touch()
+    replace(tmp_path / "new", b"x")
+    modes = [(tmp_path / name).stat().st_mode for name in ("plain", "new")]
+    assert modes[0] == modes[1]
+
+
+def test_neighbours_of_a_user_are_left_alone(tmp_path):
+    own = ["state.new", "state.lock", "state.tmp", "state~"]
+    for name in own:
+        (tmp_path / name).write_text(name)
+    replace(tmp_path / "state", b"x")
+    with contextlib.closing(File(tmp_path / "state")) as file:
+        file.write(b"y")
+    assert names(tmp_path) == sorted(["state", *own])
+    for name in own:
+        assert (tmp_path / name).read_text() == name
+
+
+def test_a_replacement_asks_for_no_lock_and_leaves_nothing(tmp_path):
+    with contextlib.closing(File(tmp_path / "state")):
+        replace(tmp_path / "state", b"x")
+    assert (tmp_path / "state").read_bytes() == b"x"
+    assert names(tmp_path) == ["state"]
+    name = "x" * 255  # as long as names may be
+    replace(tmp_path / name, b"x")
+    assert names(tmp_path) == ["state", name]
 
 
 @pytest.mark.parametrize("path", ["file/state", "file/more/state", "x" * 300])
@@ -116,7 +182,7 @@ def test_one_at_a_time_in_other_processes_too(tmp_path):
         File(tmp_path / "state")
     process.kill()  # which leaves the lock file, but no lock
     process.join()
-    assert names(tmp_path) == ["state.lock"]
+    assert names(tmp_path) == [".state.sklc-lock"]
     File(tmp_path / "state").close()
     assert names(tmp_path) == []
 
@@ -138,8 +204,8 @@ def test_a_full_disk_leaves_the_old_content_and_nothing_else(tmp_path):
 
 
 def test_what_a_killed_process_left_is_no_hindrance(tmp_path):
-    (tmp_path / "state.new").write_bytes(b"half")
-    (tmp_path / "state.lock").touch()
+    (tmp_path / ".state.sklc-new").write_bytes(b"half")
+    (tmp_path / ".state.sklc-lock").touch()
     file = File(tmp_path / "state")
     file.write(b"whole")
     file.close()

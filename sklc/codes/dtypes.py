@@ -10,6 +10,8 @@ _DTYPES = {
         *(torch.bool, torch.complex64, torch.complex128),
     )
 }
+#: Names of all.
+NAMES = tuple(_DTYPES)
 
 
 def name_of(dtype: torch.dtype) -> str:

@@ -69,6 +69,8 @@ def rebuild_signature(entry: Mapping[str, Any]) -> Signature:
         Input(name, tuple(shape), dtype) for name, shape, dtype in entry["inputs"]
     ]
     facts = {**entry, "inputs": tuple(inputs), "classes": rebuild(entry["classes"])}
+    columns = entry["columns"]
+    facts["columns"] = None if columns is None else tuple(columns)
     found = Signature(**facts)
     good = (
         found.activation in _ACTIVATIONS
@@ -77,6 +79,8 @@ def rebuild_signature(entry: Mapping[str, Any]) -> Signature:
         and type(found.threshold) in (int, float)
         and type(found.flat) is bool
         and all(_is_input(own) for own in inputs)
+        and (columns is None or type(columns) is list)
+        and all(type(name) is str for name in columns or ())
         and (not inputs or _distinct([own.name for own in inputs]))
     )
     if not good:

@@ -2,8 +2,8 @@
 
 import copy
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +58,9 @@ def load(
     ModelFileError
         If the file is damaged, hostile, too new, or of another module.
     TypeError
-        If a net comes without its module.
+        If a net comes without its module, or with what is none.
     """
-    with _of(path) as content:
+    with torch.device("cpu"), _of(path) as content:
         if module is None:
             contents = read(content, max_dense_bytes)
             if contents.model["kind"] != "net":
@@ -68,10 +68,10 @@ def load(
                     return linear.rebuild(contents.model, contents.weights())
             msg = f"{path} holds a net: give load(..., module=...) its architecture."
             raise TypeError(msg)
-        net = copy.deepcopy(module) if isinstance(module, nn.Module) else module()
-        if not isinstance(net, nn.Module):
-            msg = f"module must be a module, or make one, got {net!r}."
-            raise TypeError(msg)
+        if isinstance(module, nn.Module):
+            net = copy.deepcopy(_module(module))
+        else:
+            net = _module(module() if callable(module) else module, "or make one, ")
         contents = _read_into(net, content, max_dense_bytes)
         own = {**dict(net.named_parameters()), **dict(net.named_buffers())}
         for name, tensor in contents.weights().items():
@@ -100,14 +100,52 @@ def load_into(module: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     ModelFileError
         If the file is damaged, hostile, too new, or of another module; the message
         lists what differs.
+    ValueError
+        If a tensor of the module cannot be written in place.
+    TypeError
+        If it is no module.
     """
-    with _of(path) as content:
-        weights = _read_into(module, content, MAX_DENSE_BYTES).weights()
-    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    own_module = _module(module)
+    with torch.device("cpu"), _of(path) as content:
+        weights = _read_into(own_module, content, MAX_DENSE_BYTES).weights()
+    own = {**dict(own_module.named_parameters()), **dict(own_module.named_buffers())}
     with torch.no_grad():
-        for name, tensor in weights.items():
-            own[name].copy_(tensor)
+        _fill({name: (own[name], tensor) for name, tensor in weights.items()})
     return module
+
+
+def _module(given: Any, also: str = "") -> nn.Module:
+    """Return a module, without what torch.compile puts around it."""
+    given = getattr(given, "_orig_mod", given)
+    if isinstance(given, nn.Module):
+        return given
+    msg = f"module must be a module of PyTorch, {also}got {given!r:.100}"
+    if isinstance(getattr(given, "module_", None), nn.Module):
+        msg += ": give its module_"
+    elif isinstance(given, Mapping):
+        msg += ": a dict of weights has no architecture"
+    raise TypeError(msg)
+
+
+def _fill(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    """Write tensors in place, all or none."""
+    before: list[tuple[Tensor, Tensor]] = []
+    try:
+        for own, tensor in pairs.values():
+            before.append((own, own.clone()))
+            own.copy_(tensor)
+    except BaseException as error:
+        for own, tensor in reversed(before):
+            with suppress(RuntimeError):  # which is the one that cannot be written
+                own.copy_(tensor)
+        if not isinstance(error, Exception):
+            raise
+        name = [*pairs][len(before) - 1]
+        msg = (
+            f"{name} cannot be written in place ({error}): give the module a plain "
+            "tensor there, such as its clone(). The module is as it was."
+        )
+        raise ValueError(msg) from error
 
 
 @contextmanager
@@ -137,5 +175,5 @@ def _read_into(module: nn.Module, content: bytes, max_dense_bytes: int) -> Conte
         kept = last not in module.get_submodule(path)._non_persistent_buffers_set
         if kept and last != _COUNTS:
             needed.append(name)
-    room = _SPARE * sum(tensor.nbytes for tensor in own.values())
+    room = _SPARE * sum(t.numel() * t.itemsize for t in own.values())
     return read(content, max(max_dense_bytes, room), own, needed)

@@ -1,14 +1,15 @@
 """A net that predicts, without the tools that made it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sklc.codes.dtypes import dtype_of
-from sklc.signature import Input, Signature
+from sklc.checks import check_int
+from sklc.deploy.samples import Parts, parts_of, unlike
+from sklc.signature import Signature
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -55,6 +56,13 @@ class Predictor:
         self.signature_ = signature
         self.batch_size = batch_size
         self.activation = activation
+        if activation is not None and not callable(activation):
+            msg = (
+                f"activation must be a function from the output of the net to "
+                f"probabilities, got {activation!r}: give such as "
+                "lambda output: output.softmax(-1)."
+            )
+            raise TypeError(msg)
         if signature.classes is not None:
             self.classes_ = signature.classes
 
@@ -77,8 +85,10 @@ class Predictor:
 
         Raises
         ------
-        ValueError
-            If that was up to a method of the user's.
+        ValueError, TypeError
+            If that was up to a method of the user's, or if X does not suit the net: as
+            in the compressor, a frame has the columns of the fit, and a table neither
+            NaN nor infinity.
         """
         signature = self.signature_
         if signature.decision == "custom":
@@ -127,8 +137,9 @@ class Predictor:
 
         Raises
         ------
-        ValueError
-            If they follow from the output by a function that is not known.
+        ValueError, TypeError
+            If they follow from the output by a function that is not known, or if X does
+            not suit the net.
         """
         known = _ACTIVATIONS.get(self.signature_.activation)
         activation = self.activation or known
@@ -138,14 +149,15 @@ class Predictor:
                 "own, which a file does not hold: give load(..., activation=...) it."
             )
             raise ValueError(msg)
-        named, parts = _parts(X, self.signature_.inputs)
+        size = check_int(self, "batch_size", 1)
+        named, parts = parts_of(X, self.signature_)
         found = []
         was_training = self.module_.training
         self.module_.eval()
         try:
             with torch.no_grad():
-                for first in range(0, len(parts[0][1]), self.batch_size):
-                    batch = slice(first, first + self.batch_size)
+                for first in range(0, len(parts[0][1]), size):
+                    batch = slice(first, first + size)
                     output = self._output(named, [(k, t[batch]) for k, t in parts])
                     found.append(activation(output).cpu().numpy())
         finally:
@@ -166,9 +178,21 @@ class Predictor:
         -------
         float
             R² is the mean over the outputs; of one that is constant, 1 or 0.
+
+        Raises
+        ------
+        ValueError
+            If `y` or `sample_weight` do not go with the predictions.
         """
         predicted, y = self.predict(X), np.asarray(y)
-        weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
+        n = len(predicted)
+        weight = np.ones(n) if sample_weight is None else np.asarray(sample_weight)
+        if y.shape[:1] != (n,) or y.size != predicted.size or weight.shape != (n,):
+            msg = (
+                f"The predictions for X have the shape {predicted.shape}, but y has "
+                f"{y.shape} and sample_weight {weight.shape}: pass as many of each."
+            )
+            raise ValueError(msg)
         if self.signature_.decision != "output":
             hits = predicted == y.reshape(predicted.shape)
             return float(np.average(hits, weights=weight))
@@ -181,58 +205,27 @@ class Predictor:
         constant = np.where(residual > 0, 0.0, 1.0)
         return float(np.where(total > 0, 1 - residual / safe, constant).mean())
 
-    def _output(self, named: bool, batch: list[tuple[Any, Tensor]]) -> Tensor:
+    def _output(self, named: bool, batch: Parts) -> Tensor:
         """Return what the module makes of some samples."""
         own = (*self.module_.parameters(), *self.module_.buffers())
         device = own[0].device if own else torch.device("cpu")
         parts = {key: tensor.to(device) for key, tensor in batch}
-        if named:
-            output = self.module_(**parts)
-        elif None in parts:
-            output = self.module_(parts[None])
-        else:
-            output = self.module_(list(parts.values()))
+        try:
+            if named:
+                output = self.module_(**parts)
+            elif None in parts:
+                output = self.module_(parts[None])
+            else:
+                output = self.module_(list(parts.values()))
+        except Exception as error:
+            shapes = unlike(batch, self.signature_.inputs)
+            if not shapes:
+                raise
+            msg = f"The net does not take {shapes}: {error}"
+            raise ValueError(msg) from error
         found: Tensor = output[0] if isinstance(output, tuple) else output
         return found.reshape(-1) if self.signature_.flat else found
 
 
-def _parts(X: Any, inputs: tuple[Input, ...]) -> tuple[bool, list[tuple[Any, Tensor]]]:
-    """Return whether samples have names, and their tensors: by name, number or None.
-
-    Raises
-    ------
-    ValueError
-        If they are no samples of a net with these inputs.
-    """
-    names = [own.name for own in inputs]
-    if hasattr(X, "columns") and len(names) > 1:
-        X = {name: np.asarray(X[name])[:, None] for name in names}
-    named = isinstance(X, Mapping)
-    arrays = isinstance(X, list | tuple) and any(hasattr(part, "shape") for part in X)
-    several = arrays and names != ["X"]  # and not rows of one array
-    given = [*X.items()] if named else [*enumerate(X)] if several else [(None, X)]
-    if inputs and (len(given) != len(inputs) or (named and set(X) != set(names))):
-        shown = ", ".join(map(str, X)) if named else f"{len(given)} parts"
-        msg = f"X has {shown}, but the net takes {', '.join(names)}."
-        raise ValueError(msg)
-    order = names if named else [key for key, _ in given]
-    dtypes = {key: own.dtype for key, own in zip(order, inputs, strict=False)}
-    parts = [(key, _tensor(part, dtypes.get(key, ""))) for key, part in given]
-    lengths = [len(tensor) for _, tensor in parts]
-    if not lengths[0] or len(set(lengths)) > 1:
-        msg = f"X must have samples, as many in each part, but it has {lengths}."
-        raise ValueError(msg)
-    return named, parts
-
-
 def _pair(probability: Tensor) -> Tensor:
     return torch.stack([1 - probability, probability], 1)
-
-
-def _tensor(part: Any, dtype: str) -> Tensor:
-    """Return samples as a tensor."""
-    if isinstance(part, Tensor):
-        tensor = part
-    else:
-        tensor = torch.as_tensor(np.require(np.asarray(part), requirements="W"))
-    return (tensor.to(dtype_of(dtype)) if dtype else tensor).contiguous()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sklc import __version__
-from sklc.codes import Code, Dense, Factored, Sum, Theta, decompress
+from sklc.codes import Code, Dense, Factored, Sum, Theta, decompress, dtypes
 from sklc.codes.streams import Floats, Stream
 from sklc.codes.theta import describe, mapped, to
 from sklc.deploy import coding, labels, linear
@@ -58,7 +58,8 @@ def write(model: CompressedModel, values: str | None = None) -> Written:
     ValueError
         If `values` is another, or cannot hold a value.
     TypeError
-        If the model has what no file holds, such as labels that are dates.
+        If the model has what no file holds, such as labels that are dates, or buffers
+        that are sparse.
     """
     if values is not None and values not in coding.VALUES:
         msg = f"values must be 'float16', 'bfloat16' or None, got {values!r}."
@@ -67,6 +68,8 @@ def write(model: CompressedModel, values: str | None = None) -> Written:
     theta = {name: smaller(code) for name, code in to(model.theta, "cpu").items()}
     rounded = theta if dtype is None else mapped(theta, lambda t: _rounded(t, dtype))
     change = {} if dtype is None else _change(theta, rounded, str(values))
+    for name, tensor in model.rest.items():
+        _check_dense(name, tensor)
     streams = _Streams(dtype)
     codes, rest, sizes = [], {}, {}
     for name, code in rounded.items():
@@ -89,6 +92,18 @@ def write(model: CompressedModel, values: str | None = None) -> Written:
         "signature": labels.describe_signature(model.signature),
     }
     return Written(to_bytes(header, streams.arrays), rounded, sizes, change)
+
+
+def _check_dense(name: str, tensor: Tensor) -> None:
+    """Raise unless a file holds such tensors."""
+    dtype = dtypes.name_of(tensor.dtype)
+    if tensor.layout != torch.strided or dtype not in dtypes.NAMES:
+        msg = (
+            f"{name} cannot be saved: a file holds dense tensors of "
+            f"{', '.join(dtypes.NAMES)}, and this is one of {dtype}, "
+            f"{tensor.layout}. Convert it in the module, and fit again."
+        )
+        raise TypeError(msg)
 
 
 class _Streams:
@@ -118,7 +133,6 @@ class _Streams:
     def put(self, name: str, stream: Stream, values: torch.dtype | None) -> Any:
         """Put a stream away, and return what reads it."""
         entry, packed = coding.encode(stream, values)
-        coding.n_bytes(entry)  # which refuses dtypes that are not read
         unique = name
         while unique in self.arrays:  # a weight "a.b" beside a term "b" of a weight "a"
             unique += "'"

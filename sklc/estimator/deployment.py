@@ -126,9 +126,16 @@ class DeploymentMixin:
         ValueError
             If `values` is another, or cannot hold a value.
         TypeError
-            If the model has what no file holds, such as labels that are dates.
+            If the model has what no file holds, such as labels that are dates, or
+            buffers that are sparse.
         OSError
-            If the file cannot be written.
+            If the file cannot be written; only regular files are replaced.
+
+        Warns
+        -----
+        UserWarning
+            If `values` changes a weight much, or if a module has extra state
+            (``get_extra_state``), which is not in the file.
         """
         from sklc.deploy.saving import save
 

@@ -1,17 +1,23 @@
 """Nets out of files: copies that predict, and modules that are filled."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
-from compressed import SIGNATURE, values
+from compressed import SIGNATURE, model_of, values
+from sklearn.linear_model import Ridge
+from skorch import NeuralNetClassifier
 from torch import nn
 
 import sklc
-from sklc.codes import decompress
+from sklc.codes import Dense, Sparse, decompress
 from sklc.deploy.model import CompressedModel
+from sklc.deploy.reading import read
 from sklc.deploy.saving import save
 from sklc.exceptions import ModelFileError
 from sklc.schemes import AdaptiveQuantization
+from sklc.signature import Signature
 
 
 class Net(nn.Module):
@@ -148,7 +154,7 @@ def test_what_is_missing_is_said(tmp_path):
         sklc.load(tmp_path / "nothing", Net)
     with pytest.raises(ValueError, match="weight has no memory yet"):
         sklc.load(tmp_path / "m", Net().to("meta"))
-    with pytest.raises(TypeError, match="must be a module, or make one, got 3"):
+    with pytest.raises(TypeError, match="a module of PyTorch, or make one, got 3"):
         sklc.load(tmp_path / "m", lambda: 3)
     lazy = Net()
     lazy.head = nn.LazyLinear(3)
@@ -170,3 +176,139 @@ def test_tied_weights_stay_tied(tmp_path):
     found = sklc.load(tmp_path / "m", Tied).module_
     assert found.two.weight is found.one.weight
     assert torch.equal(found.two.weight, net.one.weight)
+
+
+# ---- what users hand over ----
+
+
+@pytest.mark.parametrize("kind", ["meta", "cpu"])
+def test_the_default_device_is_of_no_consequence(tmp_path, kind):
+    net, X = saved(tmp_path / "m", a_net()), values(30, 4, seed=1)
+    with torch.no_grad():
+        expected = net(X).softmax(-1).numpy()
+    plain = Net()
+    weights = dict(net.named_parameters())
+    theta = {"w": Sparse.of(values(40, 50), values(40, 50) > 1)}
+    with torch.device(kind):
+        found = sklc.load(tmp_path / "m", Net)
+        np.testing.assert_array_equal(found.predict_proba(X.numpy()), expected)
+        sklc.load_into(plain, tmp_path / "m")
+        save(model_of(theta), tmp_path / "again")
+    again = read((tmp_path / "again").read_bytes(), 1 << 20)
+    for module in found.module_, plain:
+        for name, parameter in module.named_parameters():
+            assert torch.equal(parameter, weights[name])
+    assert torch.equal(again.weights()["w"], theta["w"].dense())
+
+
+def test_linear_models_too(tmp_path):
+    coef = values(3, 6, dtype=torch.float64)
+    model = Ridge().fit(np.eye(6), np.zeros((6, 3)))
+    model.coef_ = coef.numpy()
+    rest = {"intercept_": torch.zeros(3, dtype=torch.float64)}
+    theta = {"coef_": Dense(coef)}
+    save(CompressedModel(model, theta, rest, {}, Signature()), tmp_path / "m")
+    with torch.device("meta"):
+        found = sklc.load(tmp_path / "m")
+    np.testing.assert_array_equal(found.predict(np.eye(6)), coef.numpy().T)
+
+
+@pytest.mark.parametrize(
+    ("module", "hint"),
+    [
+        (5, "got 5"),
+        (Net().state_dict(), "a dict of weights has no architecture"),
+        (
+            NeuralNetClassifier(Net).initialize(),
+            r"NeuralNetClassifier.*: give its module_",
+        ),
+        ("Net", "got 'Net'"),
+    ],
+    ids=range(4),
+)
+def test_what_is_no_module_is_told(tmp_path, module, hint):
+    saved(tmp_path / "m", a_net())
+    for use in (
+        lambda: sklc.load(tmp_path / "m", module),
+        lambda: sklc.load_into(module, tmp_path / "m"),
+    ):
+        with pytest.raises(TypeError, match=f"(?s)module must be a module.*{hint}"):
+            use()
+
+
+def test_arguments_in_the_other_order_are_told(tmp_path):
+    saved(tmp_path / "m", a_net())
+    with pytest.raises(TypeError, match="module must be a module of PyTorch, got"):
+        sklc.load_into(tmp_path / "m", Net())
+
+
+def test_what_torch_compiles_is_filled(tmp_path):
+    net, X = saved(tmp_path / "m", a_net()), values(30, 4, seed=1)
+    expected = net(X).detach()
+    found = sklc.load(tmp_path / "m", torch.compile(Net(), backend="eager"))
+    assert isinstance(found.module_, Net)
+    assert torch.equal(found.module_(X), expected)
+    found = sklc.load(tmp_path / "m", lambda: torch.compile(Net(), backend="eager"))
+    assert torch.equal(found.module_(X), expected)
+    compiled = torch.compile(Net(), backend="eager")
+    assert sklc.load_into(compiled, tmp_path / "m") is compiled
+    assert torch.equal(compiled._orig_mod.head.weight, net.head.weight)
+
+
+def expanded(net):
+    net.head.weight.data = torch.zeros(1, 6).expand(3, 6)
+
+
+def sparse(net):
+    net.head.weight = nn.Parameter(torch.ones(3, 6).to_sparse(), False)
+
+
+def inference(net):
+    with torch.inference_mode():
+        net.head.weight = nn.Parameter(torch.ones(3, 6), False)
+
+
+@pytest.mark.parametrize("spoil", [expanded, sparse, inference])
+def test_a_module_is_filled_whole_or_not_at_all(tmp_path, spoil):
+    saved(tmp_path / "m", a_net())
+    plain = Net()
+    spoil(plain)
+    before = {n: t.detach().clone() for n, t in plain.state_dict().items()}
+    with pytest.raises(ValueError, match=r"head.weight cannot be written in place"):
+        sklc.load_into(plain, tmp_path / "m")
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(tensor.to_dense(), before[name].to_dense())
+    # a copy that is given new tensors takes them all the same
+    if spoil is expanded:
+        assert sklc.load(tmp_path / "m", plain).module_.head.weight.is_contiguous()
+
+
+class Counting(Net):
+    """Keeps something that is no tensor; the module in it says that it does not."""
+
+    def __init__(self, state):
+        super().__init__()
+        self.state, self.body[2] = state, Silent()
+
+    def get_extra_state(self):
+        return self.state
+
+    def set_extra_state(self, state):
+        self.state = state
+
+
+class Silent(nn.Tanh):
+    def get_extra_state(self):
+        return None
+
+
+def test_extra_state_is_not_in_the_file_which_is_told(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        saved(tmp_path / "m", Counting(None).eval())
+    inner = nn.Sequential(Counting(3), Silent()).eval()
+    with pytest.warns(UserWarning, match=r"extra state .* of 0 \(Counting\): give"):
+        saved(tmp_path / "m", inner)
+    assert sklc.load(tmp_path / "m", inner).module_[0].state == 3
+    with pytest.warns(UserWarning, match=r"of the module itself \(Counting\)"):
+        saved(tmp_path / "m", Counting({"a": 1}).eval())

@@ -124,8 +124,12 @@ def test_several_inputs_by_name(tmp_path):
     turned = dict(reversed(samples.items()))
     np.testing.assert_array_equal(found.predict_proba(turned), expected)
     frame = pd.DataFrame({"words": samples["words"][:, 0], "numbers": X[:, 0]})
-    with pytest.raises(RuntimeError):  # one column is not enough
+    with pytest.raises(ValueError, match=r"take numbers of shape \(128, 1\)"):
         found.predict_proba(frame)
+    by_position = list(samples.values())
+    np.testing.assert_array_equal(found.predict_proba(by_position), expected)
+    with pytest.raises(ValueError, match="X has words, but the net takes numbers"):
+        found.predict_proba(frame[["words"]])
     with pytest.raises(ValueError, match="X has numbers, but the net takes numbers, w"):
         found.predict_proba({"numbers": X[:, :2]})
     with pytest.raises(ValueError, match="as many in each part"):

@@ -44,6 +44,9 @@ def signature(net: NeuralNet, translation: NetTranslation, batch: Any) -> Signat
         )
         for name, part in parts_of(unpack_data(batch)[0]).items()
     )
+    columns = None
+    if translation.table is not None:
+        columns = tuple(map(str, translation.features.get("feature_names_in_", ())))
     binary = isinstance(net, NeuralNetBinaryClassifier)
     decision = "output"
     if isinstance(net, NeuralNetClassifier):
@@ -62,6 +65,7 @@ def signature(net: NeuralNet, translation: NetTranslation, batch: Any) -> Signat
         flat=binary,
         classes=translation.classes,
         shape=translation.shape,
+        columns=columns,
     )
 
 

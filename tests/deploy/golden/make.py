@@ -81,7 +81,8 @@ def net_of(theta):
     module.register_buffer("seen", rest["seen"])
     inputs = (Input("X", (6,), "float32"),)
     classes = np.array(["no", "yes", "ünsure"])
-    signature = Signature(inputs, "softmax", "argmax", classes=classes)
+    how = {"classes": classes, "columns": tuple("abcdef")}
+    signature = Signature(inputs, "softmax", "argmax", **how)
     return CompressedModel(module, theta, rest, {}, signature)
 
 
