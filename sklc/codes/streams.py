@@ -65,9 +65,8 @@ def unpack(header: Header, packed: bits.Bytes) -> Tensor:
     kinds = {kind.__name__: kind for kind in Stream.__subclasses__()}
     if header["kind"] not in kinds:
         msg = (
-            f"Unknown kind of stream {header['kind']!r}, expected one of "
-            f"{', '.join(sorted(kinds))}: import the module that defines it first, or "
-            "upgrade sklc."
+            f"Unknown kind of stream {header['kind']!r}: import the module that "
+            f"defines it first, or upgrade sklc. Known are {', '.join(sorted(kinds))}."
         )
         raise ValueError(msg)
     return kinds[header["kind"]].unpack(header, packed)

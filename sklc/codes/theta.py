@@ -199,9 +199,8 @@ def rebuild(
     kinds = {kind.__name__: kind for kind in descendants(Code)}
     if entry["kind"] not in kinds:
         msg = (
-            f"Unknown kind of code {entry['kind']!r}, expected one of "
-            f"{', '.join(sorted(kinds))}: import the module that defines it first, or "
-            "upgrade sklc."
+            f"Unknown kind of code {entry['kind']!r}: import the module that "
+            f"defines it first, or upgrade sklc. Known are {', '.join(sorted(kinds))}."
         )
         raise ValueError(msg)
     kind = kinds[entry["kind"]]
