@@ -8,8 +8,15 @@ from sklearn.utils.multiclass import check_classification_targets
 
 
 def writable(X: Any) -> Any:
-    """Return an array that torch may share: a copy of one that is read-only."""
-    return np.require(X, requirements="W") if isinstance(X, np.ndarray) else X
+    """Return an array that torch may share, a copy where it may not.
+
+    It may not share one that is read-only, goes backwards, or has swapped bytes.
+    """
+    if not isinstance(X, np.ndarray):
+        return X
+    if min(X.strides, default=0) < 0 or not X.dtype.isnative:
+        return X.astype(X.dtype.newbyteorder("="), order="C")
+    return np.require(X, requirements="W")
 
 
 def label_encoder(y: Any, *, least: int = 2) -> LabelEncoder:

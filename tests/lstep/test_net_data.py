@@ -488,3 +488,15 @@ def test_what_needs_no_change_is_not_copied():
     learner = learner_of(convolution(), images, torch.as_tensor(Y))
     assert learner.data[0] is images
     assert learner.translation.samples(images) is images
+
+
+@pytest.mark.parametrize("other", [lambda x: x[::-1][:], lambda x: x.astype(">f4")])
+def test_arrays_may_go_backwards_or_have_swapped_bytes(other):
+    """torch takes neither."""
+    X = np.random.default_rng(0).standard_normal((20, 6)).astype("float32")
+    y = np.arange(20) % 3
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 3))
+    lc = LCCompressor(module, AdaptiveQuantization(k=3), max_iter=0).fit(other(X), y)
+    expected = lc.predict_proba(np.array(other(X), dtype="float32"))
+    np.testing.assert_array_equal(lc.predict_proba(other(X)), expected)
