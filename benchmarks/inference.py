@@ -7,8 +7,9 @@ Nets on random data, directly compressed (what the weights are does not change w
 cost): one of 784-300-100-10 units, and LeNet5. For each scheme, :meth:`to_module` as it
 is, in which low-rank layers are two and other codes are decoded whenever they are used,
 and with ``materialize=True``; and :meth:`to_onnx` in onnxruntime, if that is installed
-(``pip install sklc[onnx]``). All run in turn, on one thread (``--threads``), and times
-are minima over rounds: what else the machine does only adds to them.
+(``pip install sklc[onnx]``). All run in turn, on one thread (``--threads``), each
+after a call that is not timed, and times are minima over rounds: what else the machine
+does only adds to them.
 
 ``speed`` is how many times faster than the dense net in the same runtime. ``memory`` is
 the bytes that are held (of a module its parameters and buffers, of a graph its file)
@@ -157,6 +158,7 @@ def in_turn(functions: dict[Key, Callable[[], Any]], rounds: int) -> dict[Key, f
     times: dict[Key, list[float]] = {name: [] for name in functions}
     for _ in range(rounds):
         for name, function in functions.items():
+            function()  # brings its data into the caches again
             start = perf_counter()
             for _ in range(numbers[name]):
                 function()
