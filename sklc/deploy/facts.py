@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import singledispatch
 
+import torch
 from torch import Tensor
 
 from sklc.codes import Code, Dense, Factored, Quantized, Scaled, Sparse, Sum
@@ -40,7 +41,7 @@ def work(code: Code, layer: LayerInfo | None, *, net: bool = True) -> Work | Non
 
     Linear models of scikit-learn (`net` is false) run as they are.
     """
-    price, dense = Flops(), Dense(code.dense())
+    price, dense = Flops(), Dense(torch.empty(code.shape, device="meta"))
     if price.unknown(dense, layer) or price.unknown(code, layer):
         return None
     assert layer is not None

@@ -156,12 +156,12 @@ def _layers(model: CompressedModel) -> Table:
         if values and sharing:
             values += f" (shared with {', '.join(sorted(sharing))})"
         shape = " × ".join(map(str, weight.shape))
-        before = weight.numel() * weight.itemsize * 8
+        before = 8 * weight.nbytes
         ratio = _ratio(before, sizes[name])
         rows.append(
             [name, shape, form(code), sizes[name], ratio, own.get(name), kept, values]
         )
-    bits = sum(t.numel() * t.itemsize * 8 for t in model.rest.values())
+    bits = 8 * sum(tensor.nbytes for tensor in model.rest.values())
     if model.rest:
         rows.append(["all else", None, "dense", bits, 1.0, None, None, None])
     columns = ["weight", "shape", "code", "bits", "ratio", "rank", "not zero (%)"]

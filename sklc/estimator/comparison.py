@@ -50,10 +50,7 @@ def standings(
     kept = compressor.history_[compressor.best_step_]
     direct = compressor.history_[0]
     rest = compressor.nbits_ - kept["nbits"]
-    before = sum(
-        code.shape.numel() * code.dense().itemsize * 8
-        for code in compressor.theta_.values()
-    )
+    before = 8 * sum(code.dense().nbytes for code in compressor.theta_.values())
     return {
         "reference": Standing(
             score("reference_"), compressor.reference_loss_, before + rest

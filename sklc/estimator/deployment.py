@@ -1,23 +1,23 @@
 """What a fitted compressor gives away: modules, files, graphs, reports."""
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sklc.codes import Theta
+from sklc.deploy import to_module, to_onnx
 from sklc.deploy.model import CompressedModel
 from sklc.deploy.report import Report
+from sklc.deploy.saving import save, sized
+from sklc.deploy.sizes import SizeReport
 from sklc.estimator.comparison import standings
 from sklc.exceptions import warn
 from sklc.layers import LayerInfo
 from sklc.lstep import Translation
 from sklc.signature import Signature
-
-if TYPE_CHECKING:
-    from sklc.deploy.sizes import SizeReport
 
 
 class DeploymentMixin:
@@ -68,7 +68,7 @@ class DeploymentMixin:
         found, notes = standings(self, X, y, score_params)
         return Report.of(model, found, notes)
 
-    def size_report(self, *, values: str | None = None) -> "SizeReport":
+    def size_report(self, *, values: str | None = None) -> SizeReport:
         """Return what the compressed model takes, weight by weight.
 
         The file is made for it, though not written: its sizes are measured, and its
@@ -87,13 +87,11 @@ class DeploymentMixin:
             the file, the entropy bound of these, and multiplications per sample without
             and with compression. It can be printed, and has ``to_frame()``.
         """
-        from sklc.deploy.saving import sized
-
         return sized(self._compressed_model(alone=False), values)
 
     def save(
         self, path: str | os.PathLike[str], *, values: str | None = None
-    ) -> "SizeReport":
+    ) -> SizeReport:
         """Write the compressed model to a file, as small as it is.
 
         It is one safetensors file of the codes of the weights, each stream in the
@@ -137,8 +135,6 @@ class DeploymentMixin:
             If `values` changes a weight much, or if a module has extra state
             (``get_extra_state``), which is not in the file.
         """
-        from sklc.deploy.saving import save
-
         return save(self._compressed_model(), path, values)
 
     def to_module(
@@ -187,8 +183,6 @@ class DeploymentMixin:
         TypeError
             If a linear model of scikit-learn was compressed.
         """
-        from sklc.deploy.modules import to_module
-
         return to_module(
             self._compressed_model(),
             materialize=materialize,
@@ -252,8 +246,6 @@ class DeploymentMixin:
             transposed convolutions whose ``output_padding`` is not below their
             ``stride``.
         """
-        from sklc.deploy import to_onnx
-
         model = self._compressed_model()
         if X is not None and model.is_net:
             X = self._translation.samples(X)
