@@ -30,7 +30,7 @@ from sklc.codes import decompress  # noqa: E402
 
 def tensor(array):
     """Return an array as JSON."""
-    kind = {"f": array.dtype.name, "i": "int64", "b": "bool"}.get(array.dtype.kind, "")
+    kind = "string" if array.dtype.kind == "U" else array.dtype.name
     return {"type": kind, "dims": array.shape, "data": array.reshape(-1).tolist()}
 
 

@@ -9,12 +9,20 @@ import { join } from "node:path";
 import * as ort from "onnxruntime-web";
 
 const BOUND = 1e-5; // of differences, absolute plus relative
-const ARRAYS = { float32: Float32Array, float64: Float64Array, bool: Uint8Array };
+const ARRAYS = {
+  bool: Uint8Array,
+  uint8: Uint8Array,
+  int8: Int8Array,
+  int16: Int16Array,
+  int32: Int32Array,
+  int64: BigInt64Array,
+  float32: Float32Array,
+  float64: Float64Array,
+};
 
 function tensor({ type, dims, data }) {
-  const array =
-    type === "int64" ? BigInt64Array.from(data, BigInt) : ARRAYS[type].from(data);
-  return new ort.Tensor(type, array, dims);
+  const values = type === "int64" ? data.map(BigInt) : data;
+  return new ort.Tensor(type, ARRAYS[type].from(values), dims);
 }
 
 function difference(found, wanted) {
