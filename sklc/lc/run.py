@@ -63,7 +63,7 @@ class Run:
     tol: float
     keep: str
     multipliers: bool
-    finetune_epochs: int
+    finetune: int | str
     observers: Sequence[Observer] = ()
     train_reference: Callable[[], None] | None = None
     state: State | None = None
@@ -125,8 +125,8 @@ class Run:
             self.state = state
             end = self._told(state)
         self.constant_loss = self.learner.constant_loss()
-        if self.finetune_epochs:
-            self.state = state = self._finetuned(record, state)
+        if epochs := self._finetune_epochs():
+            self.state = state = self._finetuned(record, state, epochs)
         self.termination = end
         for observer in self.observers:
             observer.on_end(state, end)
@@ -189,7 +189,13 @@ class Run:
 
     # ---- how it ends ----
 
-    def _finetuned(self, record: Record, state: State) -> State:
+    def _finetune_epochs(self) -> int:
+        """Return how long to train Θ in the end."""
+        if isinstance(self.finetune, str):
+            return int(self.learner.exact)  # a refit, which knows no epochs
+        return self.finetune
+
+    def _finetuned(self, record: Record, state: State, epochs: int) -> State:
         """Train Θ of the iterate that is kept; keep what comes of it if it is good.
 
         Where that is cheap, Θ of direct compression is trained, too.
@@ -204,7 +210,7 @@ class Run:
         for kept in starts:
             self.learner.load_state_dict(kept.learner, generators=False)
             try:
-                theta = self.learner.finetune(kept.theta, self.finetune_epochs, project)
+                theta = self.learner.finetune(kept.theta, epochs, project)
             except DivergenceError as error:
                 self.diverged = str(error)
             else:

@@ -116,7 +116,7 @@ class Learner(ABC):
         project : callable or None
             From Θ to the nearest feasible Θ of the same structure; None if all are.
         """
-        msg = f"{type(self).__name__} cannot fine-tune: leave finetune_epochs at 0."
+        msg = f"{type(self).__name__} cannot fine-tune: leave finetune at 0."
         raise NotImplementedError(msg)
 
     @abstractmethod

@@ -192,7 +192,7 @@ class NetLearner(Learner):
         if not training.free and not trained_besides(net, training):
             msg = (
                 "There is nothing to fine-tune: Θ has no degrees of freedom, and no "
-                "parameter besides is trained. Leave finetune_epochs at 0."
+                "parameter besides is trained. Leave finetune at 0."
             )
             warn(msg)
             self._put(decompress(theta))
