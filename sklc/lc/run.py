@@ -6,6 +6,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
+from sklc.codes import Theta
+from sklc.codes.theta import structure
 from sklc.exceptions import DivergenceError, UselessResultWarning, warn
 from sklc.lc.loop import Iterate, direct_compression, learning_compression
 from sklc.lc.observers import Observer
@@ -198,19 +200,21 @@ class Run:
     def _finetuned(self, record: Record, state: State, epochs: int) -> State:
         """Train Θ of the iterate that is kept; keep what comes of it if it is good.
 
-        Where that is cheap, Θ of direct compression is trained, too.
+        Where that is cheap, Θ of direct compression is trained, too, and so is that of
+        other iterates; what comes of them is polished.
         """
-        starts, direct = [state.kept], state.direct
-        if self.learner.exact and direct and state.kept.step != direct.step:
-            starts.append(direct)
+        weights, layers = self.learner.weights(), self.learner.layers()
+        own = {name: weights[name] for name in self.scheme.covers(weights)}
+        budgets = self.scheme.budgets(own, layers) if self.learner.exact else {}
         project = None
         if not self.scheme.keeps_feasible:
-            project = partial(self.scheme.project, layers=self.learner.layers())
+            project = partial(self.scheme.project, layers=layers)
         ends = []
-        for kept in starts:
-            self.learner.load_state_dict(kept.learner, generators=False)
+        self.learner.load_state_dict(state.kept.learner, generators=False)
+        for start in _distinct(state) if self.learner.exact else [state.kept.theta]:
             try:
-                theta = self.learner.finetune(kept.theta, epochs, project)
+                theta = self.learner.finetune(start, epochs, project)
+                theta = self.learner.polish(theta, budgets)
             except DivergenceError as error:
                 self.diverged = str(error)
             else:
@@ -233,3 +237,10 @@ class Run:
         )
         if message := str(verdict):
             warn(message, UselessResultWarning)
+
+
+def _distinct(state: State) -> list[Theta]:
+    """Return the best Θ of a run that differ in structure, direct compression too."""
+    direct = [state.direct] if state.direct else []
+    every = [state.kept, *direct, *state.visited]
+    return [*{structure(kept.theta): kept.theta for kept in every}.values()]

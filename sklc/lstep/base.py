@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from torch import Tensor
 
+from sklc.budget import Budget
 from sklc.codes import Code
 from sklc.layers import LayerInfo
 from sklc.lstep.translation import Translation
@@ -118,6 +119,21 @@ class Learner(ABC):
         """
         msg = f"{type(self).__name__} cannot fine-tune: leave finetune at 0."
         raise NotImplementedError(msg)
+
+    def polish(
+        self, theta: Mapping[str, Code], budgets: Mapping[str, Budget]
+    ) -> dict[str, Code]:
+        """Look for a Θ that is no worse, and of another structure.
+
+        Parameters
+        ----------
+        theta : dict of str to Code
+            As :meth:`finetune` returned it; Δ(Θ) are the weights, and so they are
+            afterwards.
+        budgets : dict of str to Budget
+            What Θ must keep.
+        """
+        return dict(theta)
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

@@ -8,12 +8,14 @@ import torch
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
+from sklc.budget import Budget
 from sklc.codes import Code, Dense, decompress
 from sklc.layers import LayerInfo
 from sklc.lstep.base import Learner, Projection
 from sklc.lstep.linear import fitted
 from sklc.lstep.linear.arrays import Array
 from sklc.lstep.linear.models import LinearModel
+from sklc.lstep.linear.polish import polished
 from sklc.lstep.linear.refit import refitted
 from sklc.lstep.linear.threads import Threads, limited
 from sklc.signature import Input, Signature
@@ -200,6 +202,20 @@ class LinearLearner(Learner):
         if project is not None:
             found = project(found)
             self.substitute(decompress(found))
+        return found
+
+    @limited
+    def polish(
+        self, theta: Mapping[str, Code], budgets: Mapping[str, Budget]
+    ) -> dict[str, Code]:
+        """Exchange single coefficients (see :meth:`Learner.polish`)."""
+        found = dict(theta)
+        if set(theta) == set(budgets) == {"coef_"}:
+            pair = self._coef, self._intercept
+            found["coef_"], pair = polished(
+                self.loss_function, theta["coef_"], pair, budgets["coef_"], _TIGHT
+            )
+            self._coef[:], self._intercept[:] = pair
         return found
 
 
