@@ -1,1 +1,2 @@
-def main(options): pass
+def main(options):
+    pass

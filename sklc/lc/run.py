@@ -201,7 +201,7 @@ class Run:
         """Train Θ of the iterate that is kept; keep what comes of it if it is good.
 
         Where that is cheap, Θ of direct compression is trained, too, and so is that of
-        other iterates; what comes of them is polished.
+        other iterates.
         """
         weights, layers = self.learner.weights(), self.learner.layers()
         own = {name: weights[name] for name in self.scheme.covers(weights)}
@@ -213,8 +213,11 @@ class Run:
         self.learner.load_state_dict(state.kept.learner, generators=False)
         for start in _distinct(state) if self.learner.exact else [state.kept.theta]:
             try:
-                theta = self.learner.finetune(start, epochs, project)
-                theta = self.learner.polish(theta, budgets)
+                theta = (
+                    self.learner.refit(start, budgets, project)
+                    if self.learner.exact
+                    else self.learner.finetune(start, epochs, project)
+                )
             except DivergenceError as error:
                 self.diverged = str(error)
             else:

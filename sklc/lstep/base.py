@@ -120,20 +120,25 @@ class Learner(ABC):
         msg = f"{type(self).__name__} cannot fine-tune: leave finetune at 0."
         raise NotImplementedError(msg)
 
-    def polish(
-        self, theta: Mapping[str, Code], budgets: Mapping[str, Budget]
+    def refit(
+        self,
+        theta: Mapping[str, Code],
+        budgets: Mapping[str, Budget],
+        project: Projection | None = None,
     ) -> dict[str, Code]:
-        """Look for a Θ that is no worse, and of another structure.
+        """Return the best Θ that can be found at once, of learners that are exact.
+
+        That is what fine-tuning ends in, or what is better and of another structure.
 
         Parameters
         ----------
         theta : dict of str to Code
-            As :meth:`finetune` returned it; Δ(Θ) are the weights, and so they are
-            afterwards.
         budgets : dict of str to Budget
-            What Θ must keep.
+            What another structure must keep; only those that are named may change it.
+        project : callable or None
+            As for :meth:`finetune`.
         """
-        return dict(theta)
+        return self.finetune(theta, 1, project)
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

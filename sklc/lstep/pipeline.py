@@ -178,10 +178,13 @@ class PipelineLearner(Learner):
     ) -> dict[str, Code]:
         return self._learner.finetune(theta, epochs, project)
 
-    def polish(
-        self, theta: Mapping[str, Code], budgets: Mapping[str, Budget]
+    def refit(
+        self,
+        theta: Mapping[str, Code],
+        budgets: Mapping[str, Budget],
+        project: Projection | None = None,
     ) -> dict[str, Code]:
-        return self._learner.polish(theta, budgets)
+        return self._learner.refit(theta, budgets, project)
 
     def state_dict(self) -> dict[str, Any]:
         return self._learner.state_dict()

@@ -262,7 +262,7 @@ class PenaltyL1Pruning(_Pruning):
 
 def _priced(order: int, problem: Problem, price: float) -> Budgets:
     """Return budgets that nothing but a price limits."""
-    free = torch.tensor([math.inf])
+    free = torch.tensor([math.inf], dtype=torch.float64)
     return {
         name: Budget(order, torch.zeros(w.shape, dtype=torch.long), free, price)
         for name, w in problem.weights.items()

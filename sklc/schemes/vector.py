@@ -127,9 +127,10 @@ class VectorScheme(Scheme):
             numbers = len(granted) + torch.arange(len(matrix))
             rows[matrix] = numbers.unsqueeze(1).expand_as(matrix)
             granted += [most(matrix.shape[1])] * len(matrix)
+        most_of = torch.tensor(granted, dtype=torch.float64)
         parts = zip(problem.weights.items(), rows.split(sizes), strict=True)
         return {
-            name: Budget(order, own.view(weight.shape), torch.tensor(granted))
+            name: Budget(order, own.view(weight.shape), most_of)
             for (name, weight), own in parts
         }
 

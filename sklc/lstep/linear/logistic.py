@@ -65,6 +65,8 @@ class LogLoss:
 
     def best_intercept(self, W: Array, b: Array, tol: float) -> Array:
         """Return the best intercepts: see :meth:`Objective.best_intercept`."""
+        if not self.intercept:
+            return b
         scores = self.X @ W.T
 
         def objective(b: Array) -> tuple[float, Array]:

@@ -5,10 +5,11 @@ import torch
 from scipy import sparse
 
 from sklc.budget import Budget
-from sklc.codes import Code, Sparse
+from sklc.codes import Sparse
 from sklc.lstep.linear.affine import Affine
 from sklc.lstep.linear.arrays import Array, Pair
 from sklc.lstep.linear.exchange import Change, Indices, Tableau
+from sklc.lstep.linear.lasso import ActiveSet, shrunk
 from sklc.lstep.linear.objective import Objective
 
 _GAIN = 1e-9  # of the loss of a constant: less is none
@@ -17,37 +18,68 @@ _MOST = 10_000_000  # entries of a tableau: of larger ones nothing is exchanged
 _ROUNDS = 1000
 
 
-def polished(
-    objective: Objective, code: Code, start: Pair, budget: Budget, tol: float
-) -> tuple[Code, Pair]:
-    """Return a code that keeps a budget and has no higher loss plus price.
+def shrunk_code(
+    objective: Objective, code: Sparse, b: Array, budget: Budget, tol: float
+) -> tuple[Sparse, Pair]:
+    """Return the best code of an l1 norm that is bounded, or has a price.
 
     Parameters
     ----------
     objective : Objective
-    code : Code
+    code : Sparse
+        Of the coefficients; where to begin.
+    b : ndarray of shape (n_outputs,)
+        Where the intercepts may begin.
+    budget : Budget
+    tol : float
+        Largest slope of the intercepts in the end, of an iterative method.
+
+    Returns
+    -------
+    code : Sparse
+    pair : ndarray, ndarray
+        W and b.
+    """
+    search = ActiveSet(*_plain(budget))
+    W, b = shrunk(objective, code.dense().numpy(), b, search, tol)
+    return _coded(W, np.flatnonzero(W), code), (W, b)
+
+
+def exchanged_code(
+    objective: Objective, code: Sparse, start: Pair, budget: Budget, tol: float
+) -> tuple[Sparse, Pair]:
+    """Return a code that no single exchange of non-zeros improves.
+
+    Parameters
+    ----------
+    objective : Objective
+    code : Sparse
         Of the coefficients.
     start : ndarray, ndarray
-        W and b, the best for its structure.
+        W and b, the best for its support.
     budget : Budget
     tol : float
         Largest entry of the gradient in the end, of an iterative method.
 
     Returns
     -------
-    code : Code
+    code : Sparse
     pair : ndarray, ndarray
         W and b.
     """
-    if budget.order != 0 or not isinstance(code, Sparse):
-        return code, start
-    rows, most = budget.rows.reshape(-1).numpy(), budget.most.numpy()
-    search = Exchange(objective, rows, most, budget.price, tol)
-    support = code.index.numpy().astype(np.intp)
-    support, pair = search.improved(support, start)
-    values = torch.from_numpy(pair[0].ravel()[support])
-    index = torch.from_numpy(support).to(code.index.dtype)
-    return Sparse(values, index, code.size), pair
+    search = Exchange(objective, *_plain(budget), tol)
+    support, pair = search.improved(code.index.numpy().astype(np.intp), start)
+    return _coded(pair[0], support, code), pair
+
+
+def _plain(budget: Budget) -> tuple[Indices, Array, float]:
+    rows, most = budget.rows.reshape(-1).numpy(), budget.most.double().numpy()
+    return rows, most, budget.price
+
+
+def _coded(W: Array, support: Indices, code: Sparse) -> Sparse:
+    values = torch.from_numpy(W.ravel()[support])
+    return Sparse(values, torch.from_numpy(support).to(code.index.dtype), code.size)
 
 
 class Exchange:
