@@ -16,7 +16,7 @@ from sklc.exceptions import CheckpointError
 from sklc.lc.loop import Iterate
 from sklc.lc.state import Kept, State
 
-_FORMAT = "3"
+_FORMAT = "4"
 _BLANK = "0" * 64
 # in the metadata of safetensors, where the quotes of our own JSON are escaped
 _FORMAT_FIELD = re.compile(rb'"format":"(\w*)"')
