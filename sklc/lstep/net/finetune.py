@@ -91,7 +91,10 @@ class ThetaInTraining(Callback):
             for code in self.theta.values():
                 for leaf in code.leaves():
                     if isinstance(leaf, Factored):
-                        left, right = partial(_scaled, leaf, 0), partial(_scaled, leaf, 1)
+                        left, right = (
+                            partial(_scaled, leaf, 0),
+                            partial(_scaled, leaf, 1),
+                        )
                         hook(leaf.left.register_hook(left))
                         hook(leaf.right.register_hook(right))
             for name in trained:
@@ -172,7 +175,7 @@ def _scaled(code: Factored, side: int, gradient: Tensor) -> Tensor:
     gram = left.T @ left if side else right @ right.T
     small = gram.diagonal().mean() * _DAMPING + torch.finfo(gram.dtype).tiny
     gram.diagonal().add_(small)
-    found = torch.linalg.solve(gram, columns) / 2  # both factors move W
+    found: Tensor = torch.linalg.solve(gram, columns) / 2  # both factors move W
     return (found if side else found.T).to(gradient.dtype)
 
 
