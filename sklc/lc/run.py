@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from sklc.codes import Theta
@@ -166,11 +166,16 @@ class Run:
 
     def _first(self, record: Record) -> State:
         """Return step 0: the reference, trained, and compressed."""
-        (self.train_reference or self.learner.train_reference)()
-        reference_loss = self.learner.loss()
-        reference = self.learner.state_dict() if self.keep_reference else None
+        learner = self.learner
+        (self.train_reference or learner.train_reference)()
+        learner.begin()
+        needed = self.keep_reference or learner.needs_reference
+        reference_loss = learner.loss()
+        reference = learner.state_dict() if needed else None
         iterate, mu_factor = self._direct()
-        return record.first(iterate, mu_factor, reference_loss, reference)
+        state = record.first(iterate, mu_factor, reference_loss, reference)
+        keep = learner.exact or self.keep_reference
+        return replace(state, direct=state.kept if keep else None)
 
     def _direct(self) -> tuple[Iterate, float]:
         """Return direct compression at the first pull, and the factor of its growth."""

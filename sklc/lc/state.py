@@ -56,7 +56,7 @@ class State:
     learner : dict
         The state of the learner, at the weights of the iterate.
     reference : dict or None
-        The state of the learner before compression, if that is to be kept.
+        The state of the learner before compression, if that is needed.
     """
 
     iterate: Iterate

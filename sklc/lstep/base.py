@@ -33,11 +33,19 @@ class Learner(ABC):
     exact : bool
         Whether :meth:`learn` solves the L step whatever the weights are, and so quickly
         that it may be tried.
+    needs_reference : bool
+        Whether it learns from what the model was before compression, and does not come
+        with it: a run that goes on must bring it there for :meth:`begin`.
+    trained_on : str
+        What its loss is of: "targets", "reference" (the outputs of the model as it was
+        before compression), or "targets and reference".
     """
 
     estimator: Any
     translation: Translation = Translation()
     exact: bool = False
+    needs_reference: bool = False
+    trained_on: str = "targets"
 
     def fitted_copy(self) -> Any:
         """Return a copy of the estimator, which stays when training goes on."""
@@ -46,6 +54,10 @@ class Learner(ABC):
     @abstractmethod
     def train_reference(self) -> None:
         """Minimise the loss alone, unless the model came trained."""
+
+    def begin(self) -> None:
+        """Take the current weights as the reference, once, before the first L step."""
+        return
 
     def parts(self) -> list[Any]:
         """Return the objects whose code trains the reference, besides the estimator."""

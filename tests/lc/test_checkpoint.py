@@ -174,7 +174,7 @@ def test_the_file_is_open_to_all(saved):
     """It is safetensors with JSON: no code is run by reading it."""
     path, lc = saved
     version, header, tensors = parts(path)
-    assert version == "3"
+    assert version == "4"
     assert header["step"] == 3
     assert "Additive" in header["identity"]["scheme"]["class"]
     assert [entry["loss"] for entry in header["history"]] == [
@@ -294,7 +294,7 @@ def sealed(path, change):
     """Change header and tensors of a file, and set its checksum right."""
     _, header, tensors = parts(path)
     change(header, tensors)
-    metadata = {"format": "3", "checksum": "0" * 64, "sklc": json.dumps(header)}
+    metadata = {"format": "4", "checksum": "0" * 64, "sklc": json.dumps(header)}
     content = save(tensors, metadata)
     rest = content.split(b"0" * 64, 1)
     path.write_bytes(
@@ -435,9 +435,9 @@ def no_training(monkeypatch):
 
 def test_a_file_of_another_format_is_told(path):
     content = path.read_bytes()
-    assert content.count(b'"format":"3"') == 1
-    path.write_bytes(content.replace(b'"format":"3"', b'"format":"4"'))
-    refused(path, "has format 4, and this version of sklc reads format 3: go on")
+    assert content.count(b'"format":"4"') == 1
+    path.write_bytes(content.replace(b'"format":"4"', b'"format":"5"'))
+    refused(path, "has format 5, and this version of sklc reads format 4: go on")
 
 
 def squared(module, pull, step, X, y):
