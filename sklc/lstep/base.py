@@ -33,6 +33,9 @@ class Learner(ABC):
     exact : bool
         Whether :meth:`learn` solves the L step whatever the weights are, and so quickly
         that it may be tried.
+    tries : int
+        Of a learner that is exact: how many structures, besides the best one and that
+        of direct compression, are worth a :meth:`refit` in the end.
     needs_reference : bool
         Whether it learns from what the model was before compression, and does not come
         with it: a run that goes on must bring it there for :meth:`begin`.
@@ -44,6 +47,7 @@ class Learner(ABC):
     estimator: Any
     translation: Translation = Translation()
     exact: bool = False
+    tries: int = 0
     needs_reference: bool = False
     trained_on: str = "targets"
 

@@ -25,6 +25,7 @@ def data():
 
 def compressor(**options):
     options = {"mu_init": 0.1, "mu_factor": 2.0, "max_iter": 5, **options}
+    options = {"finetune": 0, **options}
     return LCCompressor(LinearRegression(), AdaptiveQuantization(k=2), **options)
 
 

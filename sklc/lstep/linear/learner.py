@@ -21,6 +21,7 @@ from sklc.lstep.linear.threads import Threads, limited
 from sklc.signature import Input, Signature
 
 _TIGHT = 1e-10  # of the gradient of the mean loss
+_TRIES, _SMALL = 8, 10_000_000  # refits, and the work of a product with X
 _SETTLED = 1e-6  # of it, for the intercept that goes with compressed weights
 
 
@@ -69,7 +70,9 @@ class LinearLearner(Learner):
         self.loss_function = facts.loss(model, X, targets, weight)
         self._tol = facts.tol(model)
         n_outputs = self.loss_function.n_outputs
-        self.threads = Threads(X.shape[0] * X.shape[1] * n_outputs)
+        work = X.shape[0] * X.shape[1] * n_outputs
+        self.threads = Threads(work)
+        self.tries = _TRIES if work <= _SMALL else 0
         self._coef = np.zeros((n_outputs, X.shape[1]))
         self._intercept = np.zeros(n_outputs)
         if trained:
