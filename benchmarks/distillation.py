@@ -174,13 +174,16 @@ def runs(options: Any, known: dict[str, Any]) -> Iterator[tuple[str, dict[str, A
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UselessResultWarning)
                 compressor.fit(X[:n], y[:n])
-            yield key, {
-                "reference": error(net, X_test, y_test),
-                "error": error(compressor, X_test, y_test),
-                "gap": compressor.history_[-1]["gap"],
-                "best_step": compressor.best_step_,
-                "seconds": perf_counter() - start,
-            }
+            yield (
+                key,
+                {
+                    "reference": error(net, X_test, y_test),
+                    "error": error(compressor, X_test, y_test),
+                    "gap": compressor.history_[-1]["gap"],
+                    "best_step": compressor.best_step_,
+                    "seconds": perf_counter() - start,
+                },
+            )
 
 
 def table(found: dict[str, Any], shares: list[float], temperature: float) -> str:
@@ -189,7 +192,9 @@ def table(found: dict[str, Any], shares: list[float], temperature: float) -> str
     for key, value in found.items():
         case, scheme, share, T, _ = key.split(" | ")
         if float(T) == temperature:
-            rows.setdefault((case, scheme), {}).setdefault(float(share), []).append(value)
+            rows.setdefault((case, scheme), {}).setdefault(float(share), []).append(
+                value
+            )
     lines = ["| | scheme | reference |" + "".join(f" {s} |" for s in shares) + " s |"]
     lines.append("|---" * (len(shares) + 4) + "|")
     for (case, scheme), by_share in rows.items():

@@ -176,6 +176,7 @@ def main():
     for name in "subsets", "synthetic", "real", "speed", "quick":
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--data", help="folder of MNIST (of --speed)")
+    parser.add_argument("--case", help="part of the name of a case (of --speed)")
     options = parser.parse_args()
     for run in subsets, synthetic, real, speed:
         name = run.__name__ if run is not speed else "speed"

@@ -55,5 +55,5 @@ REAL = {
     "diabetes, quadratic": (_diabetes, LinearRegression(), 12, None),
     "wine, quadratic": (_wine, LinearRegression(), 8, None),
     "cell area, quadratic": (_area, LinearRegression(), 10, None),
-    "breast cancer, quadratic": (_cancer, _LOGISTIC, 4, ("abess", "MCP", "l1")),
+    "breast cancer, quadratic": (_cancer, _LOGISTIC, 4, ("abess", "l1")),
 }

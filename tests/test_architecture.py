@@ -25,7 +25,16 @@ MODULES = {
 
 #: From the ground up; what is not named here (plots, data, tests) is on top.
 FLOORS = [
-    {"checks", "exceptions", "files", "layers", "selection", "signature", "wrappers"},
+    {
+        "budget",
+        "checks",
+        "exceptions",
+        "files",
+        "layers",
+        "selection",
+        "signature",
+        "wrappers",
+    },
     {"ops"},
     {"codes"},
     {"costs"},

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 
 class CoefficientsMixin:
-    """Show the coefficients of ``estimator_``, if it has some.
+    """Show the coefficients of ``estimator_``, or of its last step, if it has some.
 
     So the compressor selects features: in
     :class:`~sklearn.feature_selection.SelectFromModel`,
@@ -17,12 +18,16 @@ class CoefficientsMixin:
 
     @property
     def coef_(self) -> Any:
-        """Compressed coefficients of a linear model."""
-        check_is_fitted(self)
-        return self.estimator_.coef_
+        """Compressed coefficients of a linear model, or of one that ends a pipeline."""
+        return self._linear_model.coef_
 
     @property
     def intercept_(self) -> Any:
-        """Intercepts of a linear model."""
+        """Intercepts of a linear model, or of one that ends a pipeline."""
+        return self._linear_model.intercept_
+
+    @property
+    def _linear_model(self) -> Any:
         check_is_fitted(self)
-        return self.estimator_.intercept_
+        model = self.estimator_
+        return model[-1] if isinstance(model, Pipeline) else model

@@ -16,9 +16,6 @@ from sklc.lc.state import Kept, State, no_better, objective
 from sklc.lstep.base import Learner
 from sklc.schemes.base import Scheme
 
-#: Structures that are fine-tuned in the end, of learners where that is cheap.
-MOST_VISITED = 8
-
 
 class Record:
     """Measures iterates and decides which to keep.
@@ -90,19 +87,21 @@ class Record:
             history=[*state.history, entry],
             kept=found if better or self.keep == "last" else state.kept,
             learner=learner,
-            visited=self._visited(state, entry, found) if self.learner.exact else (),
+            visited=self._visited(state, entry, found),
         )
 
     def _visited(
         self, state: State, entry: dict[str, Any], found: Kept
     ) -> tuple[Kept, ...]:
         """Return the best iterates, each of another structure."""
+        if not self.learner.tries:
+            return ()
         entries = [*state.history, entry]
         every = [*state.visited, replace(found, learner={})]
         every.sort(key=lambda kept: objective(entries[kept.step]))
         distinct = {structure(kept.theta): kept for kept in reversed(every)}
         best = [kept for kept in every if kept in distinct.values()]
-        return tuple(best[:MOST_VISITED])
+        return tuple(best[: self.learner.tries])
 
     def finetuned(self, state: State, theta: dict[str, Code], constant: float) -> State:
         """Return the state after fine-tuning, the learner being where that ended.

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sklc.codes import decompress
 from sklc.lc.loop import Iterate, direct_compression
-from sklc.lc.probe import Probe
+from sklc.lc.probe import Probe, Spot
 from sklc.lc.state import State
 from sklc.lstep.base import Learner
 from sklc.schemes.base import Scheme
@@ -73,12 +73,9 @@ def automatic_mu(learner: Learner, scheme: Scheme) -> tuple[Iterate, float]:
     Schemes with a penalty compress as `mu` tells them: below
     :math:`2\,\mathrm{cost}(w) / \|w\|^2` to keep all weights is worse than to keep
     none. Their pull begins at half of that, if it is lower, so that what is not worth
-    its price has time to vanish. What such a scheme measures in units of the weights is
-    void if these are huge for no reason, as where features are nearly dependent. Where
-    L steps are exact, and so cost little, it is therefore measured on the way to zero,
-    and the reference gives way to smaller weights that have a lower loss plus cost of
-    all of them: see :meth:`Probe.settle <sklc.lc.probe.Probe.settle>`. Step 0
-    compresses these.
+    its price has time to vanish.
+
+    Of exact learners they begin elsewhere: see :func:`automatic_mu_of_exact`.
 
     A stochastic learner takes steps whose length has little to do with curvature. With
     a constraint the pull goes there by what it does in a part of an L step, apart from
@@ -106,10 +103,40 @@ def automatic_mu(learner: Learner, scheme: Scheme) -> tuple[Iterate, float]:
         first, last = (pull / learner.reach for pull in pulls)
         return direct_compression(learner, scheme, first), last
     probe = Probe(learner, scheme, _STRONG)
-    scale, spot = probe.curved, None
-    if scheme.has_cost and learner.exact and scale:
-        spot = probe.settle(START * scale, _FELT)
-        scale = spot.pull / START
+    if learner.exact:
+        return automatic_mu_of_exact(probe)
+    return _measured(probe, probe.curved, None)
+
+
+def automatic_mu_of_exact(probe: Probe) -> tuple[Iterate, float]:
+    """Return step 0 and the last pull of a learner whose L steps are exact.
+
+    What a scheme with a penalty measures in units of the weights is void if these are
+    huge for no reason, as where features are nearly dependent. L steps cost little
+    here, so it is measured on the way to zero, and the reference gives way to smaller
+    weights that have a lower loss plus cost of all of them: see :meth:`Probe.settle
+    <sklc.lc.probe.Probe.settle>`. Step 0 compresses these.
+
+    Parameters
+    ----------
+    probe : Probe
+        Of the learner, at the weights of the reference.
+
+    Returns
+    -------
+    start : Iterate
+    last : float
+        As of :func:`automatic_mu`.
+    """
+    if not (probe.scheme.has_cost and probe.curved):
+        return _measured(probe, probe.curved, None)
+    spot = probe.settle(START * probe.curved, _FELT)
+    return _measured(probe, spot.pull / START, spot)
+
+
+def _measured(probe: Probe, scale: float, spot: Spot | None) -> tuple[Iterate, float]:
+    """Return step 0 and the last pull, given the curvature on the way to zero."""
+    learner, scheme = probe.learner, probe.scheme
     direct = direct_compression(learner, scheme, START * (scale or 1.0))
     first = START * max(scale, probe.curvature(decompress(direct.theta))) or START
     last = GROWTH * first

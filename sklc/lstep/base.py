@@ -50,6 +50,9 @@ class Learner(ABC):
     exact : bool
         Whether :meth:`learn` solves the L step whatever the weights are, and so quickly
         that it may be tried.
+    tries : int
+        Of a learner that is exact: how many structures, besides the best one and that
+        of direct compression, are worth a :meth:`refit` in the end.
     stochastic : bool
         Whether the loop calls :meth:`learn_in_parts`, and not :meth:`learn`.
     reach : float
@@ -66,6 +69,7 @@ class Learner(ABC):
     estimator: Any
     translation: Translation = Translation()
     exact: bool = False
+    tries: int = 0
     stochastic: bool = False
     reach: float = math.inf
     needs_reference: bool = False

@@ -125,7 +125,7 @@ class PipelineLearner(Learner):
 
     def __init__(self, pipeline: Any, front: Any, learner: Learner) -> None:
         self._pipeline, self._front, self._learner = pipeline, front, learner
-        self.exact = learner.exact
+        self.exact, self.tries = learner.exact, learner.tries
         self.stochastic = learner.stochastic
         self.translation = _Behind(learner.translation)
 

@@ -1,5 +1,6 @@
 """Quantization: weights that take few values."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklc.budget import Budgets
 from sklc.checks import check_bool, check_count, check_int
 from sklc.codes import Code, Quantized, Scaled
 from sklc.codes.base import index_dtype
@@ -194,6 +196,12 @@ class AdaptiveQuantization(VectorScheme):
         dtype = index_dtype(codebook.shape[1] + zero)
         return Quantized(codebook, index.to(dtype), zero)
 
+    def _budgets(self, problem: Problem) -> Budgets:
+        def most(n: int) -> float:
+            return math.inf if self.kappa is None else count(self.kappa, n)
+
+        return self._row_budgets(problem, 0, most)
+
     def _feasible_rows(self, rows: Tensor) -> Tensor:
         k, zero = self._values(rows.shape[1])
         ordered = sort(rows)
@@ -279,6 +287,9 @@ class ScaledBinaryQuantization(VectorScheme):
         index = _bytes(numpy_view(at_least_float32(rows)) >= 0)
         return _scaled(index, scale, (-1.0, 1.0), rows)
 
+    def _budgets(self, problem: Problem) -> Budgets:
+        return self._row_budgets(problem, 0, float)
+
     def _feasible_rows(self, rows: Tensor) -> Tensor:
         magnitude = rows.abs()
         return (magnitude == magnitude[:, :1]).all()
@@ -344,6 +355,9 @@ class ScaledTernaryQuantization(VectorScheme):
         index = _bytes(values > half)
         index += values >= -half
         return _scaled(index, scale.squeeze(1), (-1.0, 0.0, 1.0), rows)
+
+    def _budgets(self, problem: Problem) -> Budgets:
+        return self._row_budgets(problem, 0, float)
 
     def _feasible_rows(self, rows: Tensor) -> Tensor:
         magnitude = rows.abs()

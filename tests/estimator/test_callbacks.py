@@ -74,7 +74,7 @@ def test_what_callbacks_see_does_not_change_the_result(data):
 
 def test_a_callback_can_stop_the_run(data):
     recorder = Recorder(stop_after=2)
-    lc = compressor().set_callbacks(recorder).fit(*data)
+    lc = compressor(finetune=0).set_callbacks(recorder).fit(*data)
     assert (lc.n_iter_, lc.termination_condition_) == (2, "callback")
     assert recorder.events[-2:] == ["end fit", "teardown"]
     assert len(lc.history_) == 3

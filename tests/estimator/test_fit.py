@@ -25,6 +25,7 @@ def data():
 
 def compressor(**options):
     options = {"mu_init": 0.1, "mu_factor": 2.0, "max_iter": 5, **options}
+    options = {"finetune": 0, **options}
     return LCCompressor(LinearRegression(), AdaptiveQuantization(k=2), **options)
 
 
@@ -237,3 +238,23 @@ def test_measuring_leaves_the_generators_where_training_has_them(data):
     torch.manual_seed(5)
     nets.compressor(random_state=None, max_iter=0, mu_init="auto").fit(X, y)
     assert torch.equal(torch.rand(1), after)
+
+
+# ---- fine-tuning ----
+
+
+def test_linear_models_are_refitted_unless_that_is_declined(data):
+    plain, tuned, asked = (
+        compressor(finetune=value).fit(*data) for value in (False, "auto", True)
+    )
+    assert len(plain.history_) == plain.n_iter_ + 1
+    assert tuned.history_[-1]["mu"] == np.inf
+    assert tuned.history_[-1]["loss"] < plain.history_[-1]["loss"]
+    assert asked.history_[-1]["loss"] == tuned.history_[-1]["loss"]
+
+
+def test_the_former_name_of_finetune_warns_and_works(data):
+    lc = compressor(finetune="auto", finetune_epochs=0)
+    with pytest.warns(FutureWarning, match=r"finetune_epochs=.* is called finetune"):
+        lc.fit(*data)
+    assert len(lc.history_) == lc.n_iter_ + 1

@@ -277,12 +277,13 @@ def test_direct_compression_alone_is_at_a_pull_that_pays_small_prices(scheme, ki
     model = classifier() if kind == "net" else LinearRegression()
     y = y if kind == "net" else X @ np.arange(15.0).reshape(5, 3)
     options = {"mu_init": "auto", "mu_factor": "auto", "random_state": 0}
+    options["finetune"] = False
     alone = LCCompressor(model, scheme, max_iter=0, **options).fit(X, y)
     steps = LCCompressor(model, scheme, max_iter=4, **options).fit(X, y)
     *_, before, last = [entry["mu"] for entry in steps.history_]
     assert alone.history_[0]["mu"] == pytest.approx(last * last / before)
     assert all(dense.any() for dense in decompress(alone.theta_).values())
-    given = LCCompressor(model, scheme, max_iter=0, mu_init=1e-9).fit
+    given = LCCompressor(model, scheme, max_iter=0, mu_init=1e-9, finetune=0).fit
     with pytest.warns(UserWarning, match="no better than a constant"):
         assert not any(w.any() for w in decompress(given(X, y).theta_).values())
 
@@ -324,5 +325,5 @@ def test_a_list_of_pulls_is_the_schedule_and_stays_at_its_last():
     X, y = np.random.default_rng(0).standard_normal((30, 4)), np.arange(30.0)
     scheme, mus = ConstraintL0Pruning(kappa=2), [0.1, 0.2, 0.4]
     lc = LCCompressor(LinearRegression(), scheme, mu_init=mus, max_iter=4, tol=0.0)
-    lc.fit(X, y)
+    lc.set_params(finetune=False).fit(X, y)
     assert [entry["mu"] for entry in lc.history_] == [0.1, 0.2, 0.4, 0.4, 0.4]

@@ -36,35 +36,81 @@ def minimized(
         those that are free. Newton's method then takes over where L-BFGS takes long
         and the unknowns are few.
     """
-    sizes = [array.size * use for array, use in zip(start, free, strict=True)]
-    ends = np.cumsum(sizes)
-    if not sum(sizes):
+    flat = _Flat(objective, start, free, hessian)
+    if not flat.size:
         return start
-
-    def parts_of(flat: Array) -> list[Array]:
-        return [
-            flat[end - array.size : end].reshape(array.shape) if use else array
-            for array, use, end in zip(start, free, ends, strict=True)
-        ]
-
-    def flat_objective(flat: Array) -> tuple[float, Array]:
-        value, *slopes = objective(*parts_of(flat))
-        return value, _joined(slopes, free)
-
-    newton = hessian if sum(sizes) <= _FEW else None
-    most = 20_000 if newton is None else 200
+    most = 20_000 if flat.hessian is None else 200
     found = minimize(
-        flat_objective,
-        _joined(start, free),
+        flat.objective,
+        flat.joined(start),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": most, "maxfun": 2 * most, "gtol": tol, "ftol": 0.0},
     )
-    if newton is None or np.abs(found.jac).max(initial=0.0) <= tol:
-        return parts_of(found.x)
-    return parts_of(
-        _newton(flat_objective, lambda x: newton(*parts_of(x)), found.x, tol)
-    )
+    if flat.hessian is None or np.abs(found.jac).max(initial=0.0) <= tol:
+        return flat.parts(found.x)
+    return flat.parts(_newton(flat.objective, flat.hessian, found.x, tol))
+
+
+def refined(
+    objective: Callable[..., Any],
+    start: list[Array],
+    free: list[bool],
+    tol: float,
+    hessian: Callable[..., Array],
+) -> list[Array]:
+    """Minimise a convex function from near its minimum, by Newton's method first.
+
+    Parameters are those of :func:`minimized`.
+    """
+    flat = _Flat(objective, start, free, hessian)
+    if flat.hessian is not None and flat.size:
+        x = _newton(flat.objective, flat.hessian, flat.joined(start), tol)
+        if np.abs(flat.objective(x)[1]).max() <= tol:
+            return flat.parts(x)
+        start = flat.parts(x)
+    return minimized(objective, start, free, tol, hessian)
+
+
+class _Flat:
+    """A function of some of several arrays as one of a vector."""
+
+    def __init__(
+        self,
+        objective: Callable[..., Any],
+        start: list[Array],
+        free: list[bool],
+        hessian: Callable[..., Array] | None,
+    ) -> None:
+        self._objective, self._hessian = objective, hessian
+        self._start, self._free = start, free
+        sizes = [array.size * use for array, use in zip(start, free, strict=True)]
+        self._ends, self.size = np.cumsum(sizes), sum(sizes)
+
+    def parts(self, flat: Array) -> list[Array]:
+        """Return the arrays."""
+        return [
+            flat[end - array.size : end].reshape(array.shape) if use else array
+            for array, use, end in zip(self._start, self._free, self._ends, strict=True)
+        ]
+
+    def joined(self, arrays: list[Any]) -> Array:
+        """Return those that are free, laid end to end."""
+        pairs = zip(arrays, self._free, strict=True)
+        return np.concatenate([array.ravel() for array, used in pairs if used])
+
+    def objective(self, flat: Array) -> tuple[float, Array]:
+        """Return the value and the derivative."""
+        value, *slopes = self._objective(*self.parts(flat))
+        return value, self.joined(slopes)
+
+    @property
+    def hessian(self) -> Callable[[Array], Array] | None:
+        """The second derivatives, if they are known and the unknowns are few."""
+        given = self._hessian
+        if given is None or self.size > _FEW:
+            return None
+        return lambda flat: given(*self.parts(flat))
 
 
 def _newton(
@@ -108,9 +154,3 @@ def _newton_step(curved: Array, slope: Array) -> Array:
             return np.asarray(unit * scipy.linalg.cho_solve(factor, unit * slope))
         except scipy.linalg.LinAlgError:  # what is flat curves down, by rounding
             damping *= 100
-
-
-def _joined(arrays: list[Any], use: list[bool]) -> Array:
-    return np.concatenate(
-        [array.ravel() for array, used in zip(arrays, use, strict=True) if used]
-    )

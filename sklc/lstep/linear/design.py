@@ -84,6 +84,12 @@ class Design:
             product = product.toarray()
         return np.asarray(product + self.shift)
 
+    def columns(self) -> Any:
+        """Return D, as a CSR array where it is sparse."""
+        if sparse.issparse(self.X) and not self.shift.any():
+            return sparse.csr_array(self.X @ self.coef.matrix)
+        return self.dense()
+
     def forward(self, z: Array) -> Array:
         """Multiply D by a matrix."""
         return np.asarray(self.X @ (self.coef.matrix @ z)) + self.shift @ z

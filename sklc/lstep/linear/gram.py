@@ -8,6 +8,8 @@ import scipy.linalg
 
 from sklc.lstep.linear.arrays import Array, scaled_rows
 
+_CLEAR = 1e-5  # of the largest eigenvalue: products tell those above as well as X does
+
 
 class Gram:
     """Eigenvectors of the smaller of X'X and XX', X being weighted and centred.
@@ -26,14 +28,14 @@ class Gram:
         self.X, self.mean, self.root = X, mean, np.sqrt(share)
         self.primal = X.shape[1] <= X.shape[0]
         eps = max(X.shape) * np.finfo(np.float64).eps
-        if isinstance(X, np.ndarray):  # the eigenvalues come as exact as X is
-            self.values, self.vectors = self._singular()
+        self.noise = eps
+        values, self.vectors = scipy.linalg.eigh(self._product(share), driver="evd")
+        self.values = np.maximum(values, 0.0)
+        # centring leaves one of XX' that is zero
+        least = self.values[int(not self.primal) :].min(initial=np.inf)
+        if isinstance(X, np.ndarray) and not least > _CLEAR * self.values[-1]:
+            self.values, self.vectors = self._singular()  # as exact as X is
             self.noise = eps**2
-        else:
-            gram = self._covariance(share) if self.primal else self._kernel()
-            values, self.vectors = np.linalg.eigh(gram)
-            self.values = np.maximum(values, 0.0)
-            self.noise = eps
 
     @cached_property
     def matrix(self) -> Array:
@@ -47,6 +49,13 @@ class Gram:
             centred = centred[:, : self.X.shape[1]]
         vectors, values, _ = np.linalg.svd(centred, full_matrices=False)
         return values**2, vectors
+
+    def _product(self, share: Array) -> Array:
+        """Return the smaller of X'X and XX'."""
+        if isinstance(self.X, np.ndarray):
+            centred = (self.X - self.mean) * self.root[:, None]
+            return centred.T @ centred if self.primal else centred @ centred.T
+        return self._covariance(share) if self.primal else self._kernel()
 
     def _covariance(self, share: Array) -> Array:
         products = (self.X.T @ scaled_rows(self.X, share)).toarray()

@@ -9,18 +9,20 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from sklc.budget import Budget
-from sklc.codes import Code, Dense, Sparse, decompress
+from sklc.codes import Code, Dense, Quantized, Scaled, Sparse, decompress
 from sklc.layers import LayerInfo
 from sklc.lstep.base import Learner, Projection
 from sklc.lstep.linear import fitted
 from sklc.lstep.linear.arrays import Array
 from sklc.lstep.linear.models import LinearModel
 from sklc.lstep.linear.polish import exchanged_code, shrunk_code
+from sklc.lstep.linear.reassign import reassigned
 from sklc.lstep.linear.refit import refitted
 from sklc.lstep.linear.threads import Threads, limited
 from sklc.signature import Input, Signature
 
 _TIGHT = 1e-10  # of the gradient of the mean loss
+_TRIES, _SMALL = 8, 10_000_000  # refits, and the work of a product with X
 _SETTLED = 1e-6  # of it, for the intercept that goes with compressed weights
 
 
@@ -69,7 +71,9 @@ class LinearLearner(Learner):
         self.loss_function = facts.loss(model, X, targets, weight)
         self._tol = facts.tol(model)
         n_outputs = self.loss_function.n_outputs
-        self.threads = Threads(X.shape[0] * X.shape[1] * n_outputs)
+        work = X.shape[0] * X.shape[1] * n_outputs
+        self.threads = Threads(work)
+        self.tries = _TRIES if work <= _SMALL else 0
         self._coef = np.zeros((n_outputs, X.shape[1]))
         self._intercept = np.zeros(n_outputs)
         if trained:
@@ -219,9 +223,14 @@ class LinearLearner(Learner):
         known = set(theta) == set(budgets) == {"coef_"}
         code, budget = theta.get("coef_"), budgets.get("coef_")
         loss = self.loss_function
+        if known and budget and isinstance(code, Quantized | Scaled):
+            tuned = self.finetune(theta, 1)
+            pair = self._coef, self._intercept
+            code = reassigned(loss, tuned["coef_"], pair, budget)
+            theta, known = {"coef_": code}, False
         if not known or budget is None or not isinstance(code, Sparse):
-            tuned: dict[str, Code] = self.finetune(theta, 1, project)
-            return tuned
+            tuned = self.finetune(theta, 1, project)
+            return dict(tuned)
         if budget.order == 1:
             code, pair = shrunk_code(loss, code, self._intercept, budget, _TIGHT)
         else:

@@ -15,6 +15,8 @@ from sklc.lstep.linear.arrays import Array
 from sklc.lstep.linear.cgls import cgls
 from sklc.lstep.linear.design import DENSE, Design
 
+_FEW = 100  # unknowns: a dense matrix of their columns is factored quickly
+
 
 @dataclass(frozen=True, eq=False)
 class LeastSquares:
@@ -66,7 +68,8 @@ class LeastSquares:
         for outputs, unknowns in self._problems():
             equations = [self._equations(output, unknowns) for output in outputs]
             size = self.X.shape[0] * len(unknowns)
-            direct = not sparse.issparse(self.X) or size <= DENSE
+            few = len(unknowns) <= _FEW and size <= DENSE
+            direct = not sparse.issparse(self.X) or few
             found[unknowns] = _direct(equations) if direct else _iterated(equations)
         return found
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.special import log_softmax, xlogy
+from scipy.special import expit, log_softmax, xlogy
 
 from sklc.lstep.linear.affine import Affine
 from sklc.lstep.linear.arrays import Array, Pair, scaled_rows
 from sklc.lstep.linear.curvature import Coupled
-from sklc.lstep.linear.descent import minimized
+from sklc.lstep.linear.descent import minimized, refined
 from sklc.lstep.linear.design import DENSE, Design
 
 
@@ -53,10 +53,13 @@ class LogLoss:
 
     def _data_term(self, scores: Array) -> tuple[float, Array]:
         """Return the mean log loss, and its derivative with respect to the scores."""
+        if self.binary:
+            margin, y = scores[:, 0], self.one_hot[:, 1]
+            value = float(self.share @ (np.logaddexp(0.0, margin) - y * margin))
+            return value, (self.share * (expit(margin) - y))[:, None]
         logs = self._logs(scores)
         value = -float(self.share @ (logs * self.one_hot).sum(1))
-        slope = self.share[:, None] * (np.exp(logs) - self.one_hot)
-        return value, slope[:, 1:] if self.binary else slope
+        return value, self.share[:, None] * (np.exp(logs) - self.one_hot)
 
     def _logs(self, scores: Array) -> Array:
         if self.binary:  # the other class has score zero
@@ -185,7 +188,7 @@ class LogLoss:
         ]
         if len(self.y) * sum(len(design.unknowns) for design in designs) > DENSE:
             return None
-        columns = [design.dense() for design in designs]
+        columns = [design.columns() for design in designs]
         offset = np.column_stack([design.offset for design in designs])
         free = intercept is None and self.intercept
         size = len(start[0])
@@ -214,7 +217,7 @@ class LogLoss:
             found[:size, :size] += square.toarray()
             return found
 
-        z, b = minimized(objective, list(start), [True, free], tol, hessian)
+        z, b = refined(objective, list(start), [True, free], tol, hessian)
         return z, b
 
 

@@ -14,7 +14,7 @@ from sklc.lstep.linear.objective import Objective
 
 _GAIN = 1e-9  # of the loss of a constant: less is none
 _TRIALS = 10  # changes, the most promising first, of losses that are not quadratic
-_MOST = 10_000_000  # entries of a tableau: of larger ones nothing is exchanged
+_MOST = 3_000_000  # entries of a tableau: of larger ones nothing is exchanged
 _ROUNDS = 1000
 
 
