@@ -129,12 +129,14 @@ class LCCompressor(
         `keep_reference` is true. They take and return what ``estimator_`` does.
     history_ : list of dict
         For every step, from direct compression (step 0) on: ``step``, ``mu``, ``gap``
-        (``||w - Δ(Θ)|| / ||w||``), ``loss`` and ``cost`` of Δ(Θ), ``nbits`` of Θ, the
-        ``compression_ratio`` of the model, ``layers`` (by the name of a compressed
+        (``||w - Δ(Θ)|| / ||w||``), ``loss`` and ``cost`` of Δ(Θ), what the loss is of
+        (``trained_on``: "targets", "reference" or "targets and reference", see
+        :class:`~sklc.lstep.NetLStep`), ``nbits`` of Θ, the ``compression_ratio`` of the
+        model, ``layers`` (by the name of a compressed
         weight: its ``nbits``, ``cost``, and ``rank`` where it has one) and ``seconds``
         since the start. Fine-tuning adds one more, with infinite ``mu``.
     reference_loss_ : float
-        Mean training loss of the uncompressed model.
+        Mean training loss of the uncompressed model, by the same measure.
     n_iter_ : int
         LC steps done.
     best_step_ : int
@@ -230,6 +232,8 @@ class LCCompressor(
         X : array-like, Tensor, dict or Dataset
             Whatever the estimator accepts.
         y : array-like, default=None
+            A net that comes trained needs none: it then learns from its own outputs,
+            as they were before compression (see :class:`~sklc.lstep.NetLStep`).
         **fit_params : dict
             Passed on to the training of the estimator.
 
