@@ -118,6 +118,7 @@ class PipelineLearner(Learner):
     def __init__(self, pipeline: Any, front: Any, learner: Learner) -> None:
         self._pipeline, self._front, self._learner = pipeline, front, learner
         self.exact = learner.exact
+        self.needs_reference = learner.needs_reference
         self.translation = _Behind(learner.translation)
 
     @property
@@ -139,8 +140,15 @@ class PipelineLearner(Learner):
         found.steps = [*steps, (name, last)]
         return found
 
+    @property
+    def trained_on(self) -> str:  # type: ignore[override]
+        return self._learner.trained_on
+
     def train_reference(self) -> None:
         self._learner.train_reference()
+
+    def begin(self) -> None:
+        self._learner.begin()
 
     def parts(self) -> list[Any]:
         return self._learner.parts()
