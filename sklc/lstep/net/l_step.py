@@ -58,7 +58,8 @@ class NetLStep(LStep):
         leave schedulers of your own out: each would undo the other.
     clip_lr : bool, default=True
         Lower the learning rate of plain SGD to ``1/mu`` where it is above: with a
-        larger one strong pulls diverge.
+        larger one strong pulls diverge. Where the net learns from the reference, lower
+        it also to half of what the curvature there lets converge.
     pull : {"auto", "gradient", "loss"}, default="auto"
         How the pull acts: added to the gradients, which costs next to nothing and
         leaves the losses that the net records without it; or to the loss, as optimizers

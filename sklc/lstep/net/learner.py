@@ -28,6 +28,7 @@ from sklc.lstep.net.modules import check_fit_params, check_trainable
 from sklc.lstep.net.objective import Objective
 from sklc.lstep.net.plan import Plan
 from sklc.lstep.net.pull import Pull, automatic_pull, pulled
+from sklc.lstep.net.rate import Rate
 from sklc.lstep.net.session import run_epochs, session
 from sklc.lstep.net.signature import signature
 from sklc.lstep.net.targets import check_targets
@@ -218,12 +219,19 @@ class NetLearner(Learner):
     def learn(self, target: Mapping[str, Tensor], mu: float, step: int) -> None:
         rate = self.plan.rate_of(step, mu)
         net, summed = self.estimator, self._measure.criterion.summed
+        self._limit(rate)
         with self._taught(), self._quiet(), session(net, *self.data, rate):
             pull = self._pull(target, mu)
             with pulled(net, pull, self._pulled, summed=summed):
                 self._run(self.plan.epochs_of(step))
         self._check_felt(pull, step)
         self._check_finite(f"L step {step} with mu={mu:.3g}, lr={rate.current:.3g},")
+
+    def _limit(self, rate: Rate) -> None:
+        """Lower learning rates with which the reference could not be learned from."""
+        self.begin()
+        if self.plan.clip_lr:
+            rate.sharpness = self._objective.sharpness
 
     def _pull(self, target: Mapping[str, Tensor], mu: float) -> Pull:
         """Return the pull on what is trained; what is not goes where it is pulled."""
@@ -248,6 +256,7 @@ class NetLearner(Learner):
         net = self.estimator
         training = ThetaInTraining(self._module, theta, project)
         rate = self.plan.finetuning_rate(epochs)
+        self._limit(rate)
         if not training.free and not trained_besides(net, training):
             msg = (
                 "There is nothing to fine-tune: Θ has no degrees of freedom, and no "

@@ -9,6 +9,7 @@ from skorch import NeuralNet
 
 from sklc.lstep.net.distillation import Distillation, Teacher
 from sklc.lstep.net.measure import Measure
+from sklc.lstep.net.sharpness import sharpness
 from sklc.lstep.net.unlabelled import without_scores
 
 
@@ -31,6 +32,10 @@ class Objective:
     ----------
     distils : bool
         Whether it may learn from the reference.
+    sharpness : float
+        The largest curvature of the loss at the reference, if the net learns from that;
+        0.0 if it does not, or if it is not known. Unlike the loss of labels that a net
+        has learned, D is no flatter there than elsewhere.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Objective:
             net, measure.criterion, labelled=labelled
         )
         self.distils = self._divergence is not None
+        self.sharpness = 0.0
 
     @property
     def trained_on(self) -> str:
@@ -82,6 +88,8 @@ class Objective:
                 labelled=self._labelled,
                 fit_params=self._fit_params,
             )
+            with self.imposed():
+                self.sharpness = sharpness(self._net, self._measure.first())
 
     @contextmanager
     def imposed(self) -> Iterator[None]:
