@@ -47,6 +47,7 @@ def _check_fits(state: State, weights: Mapping[str, Tensor]) -> None:
     n = sum(weight.numel() for weight in weights.values())
     iterate, direct = state.iterate, state.direct
     thetas = [iterate.theta, state.kept.theta, *([direct.theta] if direct else [])]
+    thetas += [kept.theta for kept in state.visited]
     found = [
         {name: tuple(code.shape) for name, code in theta.items()} for theta in thetas
     ]

@@ -6,6 +6,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from sklc.codes import Theta
+from sklc.codes.theta import structure
 from sklc.exceptions import DivergenceError, UselessResultWarning, warn
 from sklc.lc.loop import Iterate, direct_compression, learning_compression
 from sklc.lc.observers import Observer
@@ -63,7 +65,7 @@ class Run:
     tol: float
     keep: str
     multipliers: bool
-    finetune_epochs: int
+    finetune: int | str
     observers: Sequence[Observer] = ()
     train_reference: Callable[[], None] | None = None
     state: State | None = None
@@ -121,12 +123,16 @@ class Run:
         end = self._told(state)
         while not end:
             before, iterate = state.iterate, next(steps)
-            state = record.next(state, iterate, dual_residual(iterate, before))
+            residual = dual_residual(iterate, before)
+            last = bool(self._end(iterate, residual))
+            state = record.next(state, iterate, residual, last=last)
             self.state = state
             end = self._told(state)
+        self.state = state = record.settled(state)
         self.constant_loss = self.learner.constant_loss()
-        if self.finetune_epochs:
-            self.state = state = self._finetuned(record, state)
+        n_steps = state.iterate.step
+        if epochs := self._finetune_epochs(state.kept.theta, n_steps):
+            self.state = state = self._finetuned(record, state, epochs)
         self.termination = end
         for observer in self.observers:
             observer.on_end(state, end)
@@ -138,13 +144,13 @@ class Run:
 
     def _told(self, state: State) -> str:
         """Tell the observers of a step; return why to end, or nothing."""
-        end = self._end(state)
+        end = self._end(state.iterate, state.residual)
         stops = [observer.on_step(state, end) for observer in self.observers]
         return end or ("callback" if any(stops) else "")
 
-    def _end(self, state: State) -> str:
-        step, gap = state.iterate.step, state.iterate.gap
-        if step and gap <= self.tol and state.residual <= self.tol:
+    def _end(self, iterate: Iterate, residual: float) -> str:
+        step = iterate.step
+        if step and iterate.gap <= self.tol and residual <= self.tol:
             return "converged"
         return "max_iter" if step >= self.max_iter else ""
 
@@ -172,7 +178,7 @@ class Run:
         reference = learner.state_dict() if needed else None
         iterate, mu_factor = self._direct()
         state = record.first(iterate, mu_factor, reference_loss, reference)
-        keep = learner.exact or self.keep_reference
+        keep = learner.exact or learner.stochastic or self.keep_reference
         return replace(state, direct=state.kept if keep else None)
 
     def _direct(self) -> tuple[Iterate, float]:
@@ -194,22 +200,35 @@ class Run:
 
     # ---- how it ends ----
 
-    def _finetuned(self, record: Record, state: State) -> State:
+    def _finetune_epochs(self, theta: Theta, n_steps: int) -> int:
+        """Return how long to train Θ in the end."""
+        if not isinstance(self.finetune, str):
+            return self.finetune
+        if self.learner.exact:
+            return 1  # a refit, which knows no epochs
+        return self.learner.epochs_to_finetune(theta, n_steps)
+
+    def _finetuned(self, record: Record, state: State, epochs: int) -> State:
         """Train Θ of the iterate that is kept; keep what comes of it if it is good.
 
-        Where that is cheap, Θ of direct compression is trained, too.
+        Where that is cheap, Θ of direct compression is trained, too, and so is that of
+        other iterates.
         """
-        starts, direct = [state.kept], state.direct
-        if self.learner.exact and direct and state.kept.step != direct.step:
-            starts.append(direct)
+        weights, layers = self.learner.weights(), self.learner.layers()
+        own = {name: weights[name] for name in self.scheme.covers(weights)}
+        budgets = self.scheme.budgets(own, layers) if self.learner.exact else {}
         project = None
         if not self.scheme.keeps_feasible:
-            project = partial(self.scheme.project, layers=self.learner.layers())
+            project = partial(self.scheme.project, layers=layers)
         ends = []
-        for kept in starts:
-            self.learner.load_state_dict(kept.learner, generators=False)
+        self.learner.load_state_dict(state.kept.learner, generators=False)
+        for start in _distinct(state) if self.learner.exact else [state.kept.theta]:
             try:
-                theta = self.learner.finetune(kept.theta, self.finetune_epochs, project)
+                theta = (
+                    self.learner.refit(start, budgets, project)
+                    if self.learner.exact
+                    else self.learner.finetune(start, epochs, project)
+                )
             except DivergenceError as error:
                 self.diverged = str(error)
             else:
@@ -232,3 +251,10 @@ class Run:
         )
         if message := str(verdict):
             warn(message, UselessResultWarning)
+
+
+def _distinct(state: State) -> list[Theta]:
+    """Return the best Θ of a run that differ in structure, direct compression too."""
+    direct = [state.direct] if state.direct else []
+    every = [state.kept, *direct, *state.visited]
+    return [*{structure(kept.theta): kept.theta for kept in every}.values()]

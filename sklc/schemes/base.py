@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from sklc import selection
+from sklc.budget import Budgets
 from sklc.codes import Code, Theta, decompress
 from sklc.codes.base import descendants
 from sklc.layers import Layers
@@ -90,6 +91,37 @@ class Scheme(BaseEstimator, ABC):
         with torch.no_grad():
             return self._solve(problem, theta or {})
 
+    def improve(
+        self,
+        theta: Mapping[str, Code],
+        weights: Weights,
+        mu: float,
+        layers: Layers | None = None,
+    ) -> Theta:
+        """Follow weights that have moved a little: a cheap step of a C step's kind.
+
+        It is one of a local search (Lloyd's, alternating least squares) where the
+        scheme has one that is cheaper than :meth:`compress`, and that otherwise. In
+        units of its problem it is never worse than `theta`.
+
+        Parameters
+        ----------
+        theta : dict of str to Code
+            A result of :meth:`compress`, or of this method.
+        weights : dict of str to Tensor
+            Those that it compresses, valid as they were then, but for their values.
+        mu : float
+        layers : dict of str to LayerInfo, default=None
+            As for :meth:`compress`.
+
+        Returns
+        -------
+        dict of str to Code
+        """
+        problem = Problem(weights, mu, layers or {}, improve=True)
+        with torch.no_grad():
+            return self._solve(problem, theta)
+
     def check(self, weights: Weights, layers: Layers | None = None) -> None:
         """Raise what :meth:`compress` would raise for these weights, without solving.
 
@@ -169,6 +201,26 @@ class Scheme(BaseEstimator, ABC):
                 return dict(theta)
             return self._project(theta, problem)
 
+    def budgets(self, weights: Weights, layers: Layers | None = None) -> Budgets:
+        """Return what the scheme grants each weight, as far as it can be said.
+
+        Who knows it can look for a better structure of Θ than the C step does, which
+        sees weights and no loss.
+
+        Parameters
+        ----------
+        weights : dict of str to Tensor
+            Those that the scheme covers.
+        layers : dict of str to LayerInfo, default=None
+            As for :meth:`compress`.
+
+        Returns
+        -------
+        dict of str to Budget
+        """
+        self.validate()
+        return self._budgets(Problem(weights, layers=layers or {}))
+
     def covers(self, weights: Weights, *, selected: bool = False) -> list[str]:
         """Return the names of the weights that this scheme compresses.
 
@@ -191,6 +243,10 @@ class Scheme(BaseEstimator, ABC):
 
     def _check(self, problem: Problem) -> None:
         """Raise if the scheme, itself valid, cannot compress these weights."""
+
+    def _budgets(self, problem: Problem) -> Budgets:
+        """Return what is granted to each weight; nothing if that is not known."""
+        return {}
 
     def _cost(self, name: str, code: Code, problem: Problem) -> float | Tensor:
         """Return the cost of one weight's code: a number, or a scalar on its device.

@@ -1,10 +1,13 @@
 """Schemes that see weights as vectors."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
+import torch
 from torch import Tensor
 
+from sklc.budget import Budget, Budgets
 from sklc.checks import check, is_one_of
 from sklc.codes import Code, Theta
 from sklc.ops.backend import numbers
@@ -59,6 +62,17 @@ class VectorScheme(Scheme):
         """
         return [self._compress(rows, mu, warm) for rows, warm in problems]
 
+    def _improve(self, rows: Tensor, warm: Code) -> Code | None:
+        """Return a code that is no worse than a warm start, and cheaply found.
+
+        None if the warm start does not fit, or nothing is cheaper than to compress.
+        """
+        return None
+
+    def _improved(self, rows: Tensor, warm: Code | None, mu: float) -> Code:
+        found = None if warm is None else self._improve(rows, warm)
+        return self._compress(rows, mu, warm) if found is None else found
+
     def _feasible_rows(self, rows: Tensor) -> bool | Tensor:
         """Whether every row of a decompressed matrix keeps the constraint.
 
@@ -99,12 +113,40 @@ class VectorScheme(Scheme):
             for part in laid
             for rows in part.matrices
         ]
-        codes = iter(self._compress_each(problems, problem.mu))
+        if problem.improve:
+            codes = iter([self._improved(*each, problem.mu) for each in problems])
+        else:
+            codes = iter(self._compress_each(problems, problem.mu))
         result: Theta = {}
         for part in laid:
             own = [next(codes) for _ in part.matrices]
             result.update(zip(part.names, part.codes(own), strict=True))
         return result
+
+    def _row_budgets(
+        self, problem: Problem, order: int, most: Callable[[int], float]
+    ) -> Budgets:
+        """Return budgets of rows, which depend on their lengths."""
+        sizes = [weight.numel() for weight in problem.weights.values()]
+        places = torch.arange(sum(sizes)).split(sizes)
+        numbered = {
+            name: place.view(weight.shape)
+            for (name, weight), place in zip(
+                problem.weights.items(), places, strict=True
+            )
+        }
+        rows = torch.empty(sum(sizes), dtype=torch.long)
+        granted: list[float] = []
+        for _, matrix in self._groups(replace(problem, weights=numbered)):
+            numbers = len(granted) + torch.arange(len(matrix))
+            rows[matrix] = numbers.unsqueeze(1).expand_as(matrix)
+            granted += [most(matrix.shape[1])] * len(matrix)
+        most_of = torch.tensor(granted, dtype=torch.float64)
+        parts = zip(problem.weights.items(), rows.split(sizes), strict=True)
+        return {
+            name: Budget(order, own.view(weight.shape), most_of)
+            for (name, weight), own in parts
+        }
 
     def _feasible(self, theta: Mapping[str, Code], problem: Problem) -> bool:
         dense = {name: code.dense() for name, code in theta.items()}

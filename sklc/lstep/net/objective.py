@@ -9,7 +9,6 @@ from skorch import NeuralNet
 
 from sklc.lstep.net.distillation import Distillation, Teacher
 from sklc.lstep.net.measure import Measure
-from sklc.lstep.net.sharpness import sharpness
 from sklc.lstep.net.unlabelled import without_scores
 
 
@@ -32,10 +31,6 @@ class Objective:
     ----------
     distils : bool
         Whether it may learn from the reference.
-    sharpness : float
-        The largest curvature of the loss at the reference, if the net learns from that;
-        0.0 if it does not, or if it is not known. Unlike the loss of labels that a net
-        has learned, D is no flatter there than elsewhere.
     """
 
     def __init__(
@@ -59,7 +54,6 @@ class Objective:
             net, measure.criterion, labelled=labelled
         )
         self.distils = self._divergence is not None
-        self.sharpness = 0.0
 
     @property
     def trained_on(self) -> str:
@@ -88,8 +82,6 @@ class Objective:
                 labelled=self._labelled,
                 fit_params=self._fit_params,
             )
-            with self.imposed():
-                self.sharpness = sharpness(self._net, self._measure.first())
 
     @contextmanager
     def imposed(self) -> Iterator[None]:
@@ -101,10 +93,10 @@ class Objective:
         with self._teacher.teaching(self._net), scored:
             yield
 
-    def loss(self) -> float:
-        """Return the mean loss over the samples to measure with."""
+    def loss(self, *, quick: bool = False) -> float:
+        """Return the mean loss over the samples to measure with, or a few of them."""
         with self.imposed():
-            return self._measure.loss()
+            return self._measure.loss(quick=quick)
 
     def constant_loss(self) -> float:
         """Return a loss that no constant prediction is below; inf if not known."""

@@ -21,16 +21,9 @@ class Rate(Callback):
         From the number of an epoch of this step, from 0, to what multiplies `start`.
     limit : float, default=inf
         An upper limit for plain SGD, as strong pulls need.
-
-    Attributes
-    ----------
-    sharpness : float
-        The largest curvature of the loss, if it limits the rate of plain SGD: to half
-        of that with which it would diverge on a quadratic. 0.0 for no limit.
     """
 
     def __init__(self, start: float | None, factor: Any, limit: float = math.inf):
-        self.sharpness = 0.0
         self.start = start
         self.factor = factor
         self.limit = limit
@@ -40,7 +33,7 @@ class Rate(Callback):
         self._groups = []
         for name in net._optimizers:
             optimizer = getattr(net, f"{name}_")
-            limit = self._limit_of(optimizer)
+            limit = self.limit if isinstance(optimizer, torch.optim.SGD) else math.inf
             first = optimizer.param_groups[0]["lr"]
             scale = 1.0 if self.start is None or not first else self.start / first
             self._groups += [
@@ -59,18 +52,6 @@ class Rate(Callback):
         if self._epoch and self.factor(self._epoch) != self.factor(self._epoch - 1):
             self._set(self._epoch)
         self._epoch += 1
-
-    def _limit_of(self, optimizer: Any) -> float:
-        if not isinstance(optimizer, torch.optim.SGD):
-            return math.inf
-        if not self.sharpness:
-            return self.limit
-        group = optimizer.param_groups[0]
-        momentum = float(group["momentum"])
-        stable = 2 * (1 + momentum)
-        if group["nesterov"]:
-            stable /= 1 + 2 * momentum
-        return min(self.limit, stable / 2 / self.sharpness)
 
     def _set(self, epoch: int) -> None:
         for group, start, limit in self._groups:
