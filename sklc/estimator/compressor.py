@@ -281,7 +281,8 @@ class LCCompressor(
                 saved = checkpoints[0].state if checkpoints else None
                 state = saved and resumed(saved, learner, self.scheme)
                 train_reference = self._training(learner, identity, trained)
-            as_if = partial(as_if_ended, learner)
+            keep = options.keep_reference
+            as_if = partial(as_if_ended, learner, keep_reference=keep)
             n_steps = options.max_iter
             run = Run(
                 learner,
@@ -298,7 +299,7 @@ class LCCompressor(
             try:
                 run.execute()
             finally:
-                self._finish(learner, run)
+                self._finish(learner, run, keep)
         run.warn_if_useless()
         return self
 
@@ -347,9 +348,11 @@ class LCCompressor(
             generators=self.random_state is not None,
         )
 
-    def _finish(self, learner: Learner, run: Run) -> None:
+    def _finish(self, learner: Learner, run: Run, keep: bool) -> None:
         if run.state is None:
             forget(self)
         else:
-            for name, value in fitted(learner, run.state, run.termination).items():
+            end = run.termination
+            found = fitted(learner, run.state, end, keep_reference=keep)
+            for name, value in found.items():
                 setattr(self, name, value)

@@ -60,7 +60,7 @@ def same(one, other):
 def test_a_trained_net_needs_no_targets(split):
     net = FrozenEstimator(trained().set_params(train_split=split))
     lc = compressor(net).fit(X)
-    assert [entry["trained_on"] for entry in lc.history_] == ["reference"] * 3
+    assert {entry["trained_on"] for entry in lc.history_} == {"reference"}
     assert lc.predict(X).shape == (40,)
     assert lc.score(X, Y) == (lc.predict(X) == Y).mean()
     np.testing.assert_array_equal(lc.classes_, [0, 1, 2])
@@ -357,7 +357,7 @@ def test_a_run_goes_on_bit_for_bit(frozen, iterator, distill, tmp_path):
     options = {"module": Dropped, "iterator_train": iterator}
     torch.manual_seed(0)
     net = FrozenEstimator(trained(**options)) if frozen else classifier(**options)
-    shared = {"finetune_epochs": 2, "mu_init": 0.01, "mu_factor": 2.0}
+    shared = {"finetune": 2, "mu_init": 0.01, "mu_factor": 2.0}
     whole = compressor(net, distill, **shared, max_iter=4).fit(X, Y)
     shared["checkpoint"] = tmp_path / "state"
     compressor(net, distill, **shared, max_iter=2).fit(X, Y)
@@ -390,7 +390,7 @@ def test_the_reference_can_be_kept():
 
 def test_fine_tuning_learns_from_the_reference():
     net = FrozenEstimator(trained())
-    options = {"finetune_epochs": 5, "max_iter": 0}
+    options = {"finetune": 5, "max_iter": 0}
     one = compressor(net, 1.0, **options).fit(X, Y[::-1])
     same(one, compressor(net, **options).fit(X))
     assert one.history_[1]["loss"] < one.history_[0]["loss"]
