@@ -207,10 +207,10 @@ def compressor(net: NeuralNetClassifier, name: str, schedule: str) -> LCCompress
             l_step=NetLStep(epochs=1, first_epochs=2, lr=lr),
             mu_init=experiment.pulls(mu_init, 1.1 ** (40 / n_steps), n_steps),
             max_iter=n_steps,
-            finetune_epochs=40 - n_steps,
+            finetune=40 - n_steps,
         )
     return lc.set_params(
-        mu_init=1e-3, max_iter=0, finetune_epochs=41 if schedule == "rival" else 0
+        mu_init=1e-3, max_iter=0, finetune=41 if schedule == "rival" else 0
     )
 
 

@@ -73,7 +73,7 @@ compressors = {}
 for family, schemes in families.items():
     compressors[family] = [
         LCCompressor(
-            FrozenEstimator(model), scheme, finetune_epochs=1, keep_reference=True
+            FrozenEstimator(model), scheme, finetune=1, keep_reference=True
         ).fit(X_train, y_train)
         for scheme in schemes
     ]

@@ -86,7 +86,7 @@ def compressor(kind="quick", path=None, **options):
         "l_step": NetLStep(epochs=2, lr_schedule="epoch"),
         "max_iter": 3,
         "mu_factor": 2.0,
-        "finetune_epochs": 2,
+        "finetune": 2,
         "random_state": 0,
         "checkpoint": path,
     }

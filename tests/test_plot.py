@@ -62,7 +62,7 @@ def names(ax):
 
 
 def test_a_run_is_shown_step_by_step():
-    lc = fitted(finetune_epochs=1)
+    lc = fitted(finetune=1)
     display = RunDisplay.from_compressor(lc).plot()
     loss, gap, size = display.ax_
     assert loss.lines[0].get_ydata().tolist() == [e["loss"] for e in lc.history_]

@@ -1,6 +1,7 @@
 """What concerns Θ as a whole: a dict of codes by weight, which may share tensors."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -80,6 +81,18 @@ def degrees_of_freedom(theta: Mapping[str, Code]) -> list[Tensor]:
     tensors = [tensor for code in theta.values() for tensor in code.tensors()]
     free = {id(tensor): tensor for tensor in tensors if tensor.is_floating_point()}
     return list(free.values())
+
+
+def structure(theta: Mapping[str, Code]) -> bytes:
+    """Return what is equal for all Θ that differ in their degrees of freedom alone."""
+    found = hashlib.sha256()
+    for name, code in theta.items():
+        found.update(f"{name} {type(code).__name__}".encode())
+        for tensor in code.tensors():
+            found.update(str(tuple(tensor.shape)).encode())
+            if not tensor.is_floating_point():
+                found.update(tensor.cpu().numpy().tobytes())
+    return found.digest()
 
 
 def multiplicities(theta: Mapping[str, Code]) -> list[tuple[Tensor, Tensor]]:

@@ -90,11 +90,13 @@ class LCCompressor(
     multipliers : bool, default=True
         Whether to estimate Lagrange multipliers (augmented Lagrangian), or to use the
         quadratic penalty alone.
-    finetune_epochs : int, default=0
+    finetune : "auto", bool or int, default="auto"
         Afterwards, train the degrees of freedom of Θ (codebooks, scales, non-zeros,
-        factors) and all that is not compressed for so many epochs, with the structure
-        of Θ fixed. The result is kept if it is better, and no constant. With
-        ``max_iter=0`` this is direct compression and fine-tuning.
+        factors) and all that is not compressed, with the structure of Θ fixed: for so
+        many epochs, or, of linear models, until nothing is left to gain, which is a
+        refit. ``"auto"`` refits linear models, and leaves nets alone. The result is
+        kept if it is better, and no constant. With ``max_iter=0`` this is direct
+        compression and fine-tuning.
     keep_reference : bool, default=False
         Whether to keep the model as it was before compression, and direct compression,
         as ``reference_`` and ``direct_``: to see beside the result what has become of
@@ -102,8 +104,8 @@ class LCCompressor(
     checkpoint : str, path or None, default=None
         A file to hold the state after every LC step. If it exists, :meth:`fit` goes on
         from there, as if it had never stopped (on a CPU, bit for bit); the data and the
-        call must be the same, but for `max_iter`, `tol`, `finetune_epochs`, `memory`
-        and `verbose` (to do more steps than planned, fix the epochs of each). That
+        call must be the same, but for `max_iter`, `tol`, `finetune`, `memory` and
+        `verbose` (to do more steps than planned, fix the epochs of each). That
         includes the code of your classes and functions, and of those that these name;
         of Datasets of your own, the content is beyond what is checked. Every run needs
         a path of its own. Fine-tuning is not saved, but done again.
@@ -117,6 +119,8 @@ class LCCompressor(
     random_state : int, RandomState or None, default=None
         Seeds the generators of torch, NumPy and Python during :meth:`fit`, if training
         draws random numbers; afterwards they are as they were.
+    finetune_epochs : int
+        The former name of `finetune`, which warns.
 
     Attributes
     ----------
@@ -198,12 +202,13 @@ class LCCompressor(
         tol: float = 1e-4,
         keep: str = "best",
         multipliers: bool = True,
-        finetune_epochs: int = 0,
+        finetune: str | bool | int = "auto",
         keep_reference: bool = False,
         checkpoint: str | PathLike[str] | None = None,
         memory: Any = None,
         verbose: int = 0,
         random_state: Any = None,
+        finetune_epochs: str | int = "deprecated",
     ) -> None:
         self.estimator = estimator
         self.scheme = scheme
@@ -214,12 +219,13 @@ class LCCompressor(
         self.tol = tol
         self.keep = keep
         self.multipliers = multipliers
-        self.finetune_epochs = finetune_epochs
+        self.finetune = finetune
         self.keep_reference = keep_reference
         self.checkpoint = checkpoint
         self.memory = memory
         self.verbose = verbose
         self.random_state = random_state
+        self.finetune_epochs = finetune_epochs
 
     @with_callbacks
     def fit(self, X: Any, y: Any = None, **fit_params: Any) -> "LCCompressor":

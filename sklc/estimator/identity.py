@@ -9,7 +9,15 @@ from sklc.estimator.fingerprint import codes_of, describe, digest, unseen
 from sklc.lstep import Learner
 
 #: Parameters that may change when a run goes on from its checkpoint.
-_FREE = ("max_iter", "tol", "finetune_epochs", "verbose", "checkpoint", "memory")
+_FREE = (
+    "max_iter",
+    "tol",
+    "finetune",
+    "finetune_epochs",
+    "verbose",
+    "checkpoint",
+    "memory",
+)
 #: What the training of the reference depends on.
 _OF_REFERENCE = ("estimator", "random_state", "code", "X", "y", "fit_params")
 _PACKAGES = ("numpy", "scikit-learn", "scipy", "skorch", "torch")

@@ -18,6 +18,7 @@ from sklc.checks import (
     check_real,
     is_one_of,
 )
+from sklc.exceptions import warn
 from sklc.lstep import Learner, LStep
 from sklc.schemes import Scheme
 
@@ -34,7 +35,8 @@ class Options:
     tol : float
     keep : {"best", "last"}
     multipliers : bool
-    finetune_epochs : int
+    finetune : int or "auto"
+        Epochs.
     keep_reference : bool
     """
 
@@ -44,7 +46,7 @@ class Options:
     tol: float
     keep: str
     multipliers: bool
-    finetune_epochs: int
+    finetune: int | str
     keep_reference: bool
 
 
@@ -68,7 +70,7 @@ def checked(compressor: Any) -> Options:
         tol=check_real(compressor, "tol", 0),
         keep=check_option(compressor, "keep", ("best", "last")),
         multipliers=check_bool(compressor, "multipliers"),
-        finetune_epochs=_number(compressor, "finetune_epochs"),
+        finetune=_finetune(compressor),
         keep_reference=check_bool(compressor, "keep_reference"),
     )
 
@@ -117,6 +119,21 @@ def _mu_factor(compressor: Any) -> float | str:
     wanted = "'auto' or a finite number of at least 1"
     check(compressor, "mu_factor", 1 <= factor < math.inf, wanted)
     return factor
+
+
+def _finetune(compressor: Any) -> int | str:
+    if not is_one_of(compressor.finetune_epochs, ("deprecated",)):
+        msg = (
+            "LCCompressor(finetune_epochs=...) is called finetune now: the old name "
+            "will go with the next release."
+        )
+        warn(msg, FutureWarning)
+        return _number(compressor, "finetune_epochs")
+    if is_one_of(compressor.finetune, ("auto",)):
+        return "auto"
+    if isinstance(compressor.finetune, bool | np.bool_):
+        return int(compressor.finetune)
+    return _number(compressor, "finetune")
 
 
 def _number(compressor: Any, name: str) -> int:

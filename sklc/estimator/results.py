@@ -43,8 +43,7 @@ def fitted(learner: Learner, state: State, termination: str) -> dict[str, Any]:
         Why the run ended.
     """
     beside = {}
-    if state.reference is not None:
-        assert state.direct is not None
+    if state.reference is not None and state.direct is not None:
         beside["reference_"] = _copy_at(learner, state.reference)
         beside["direct_"] = _copy_at(learner, state.direct.learner)
     kept = state.kept

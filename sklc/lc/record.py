@@ -9,11 +9,15 @@ from typing import Any
 from torch import Tensor
 
 from sklc.codes import Code, decompress
+from sklc.codes.theta import structure
 from sklc.lc.loop import Iterate, Layout
 from sklc.lc.sizes import Sizes, facts_by_weight
 from sklc.lc.state import Kept, State, no_better, objective
 from sklc.lstep.base import Learner
 from sklc.schemes.base import Scheme
+
+#: Structures that are fine-tuned in the end, of learners where that is cheap.
+MOST_VISITED = 8
 
 
 class Record:
@@ -54,7 +58,7 @@ class Record:
             residual=math.inf,
             history=[entry],
             kept=kept,
-            direct=kept if self.learner.exact or reference else None,
+            direct=None,
             mu_init=iterate.mu,
             mu_factor=mu_factor,
             reference_loss=reference_loss,
@@ -73,7 +77,19 @@ class Record:
             history=[*state.history, entry],
             kept=found if better or self.keep == "last" else state.kept,
             learner=learner,
+            visited=self._visited(state, entry, found) if self.learner.exact else (),
         )
+
+    def _visited(
+        self, state: State, entry: dict[str, Any], found: Kept
+    ) -> tuple[Kept, ...]:
+        """Return the best iterates, each of another structure."""
+        entries = [*state.history, entry]
+        every = [*state.visited, replace(found, learner={})]
+        every.sort(key=lambda kept: objective(entries[kept.step]))
+        distinct = {structure(kept.theta): kept for kept in reversed(every)}
+        best = [kept for kept in every if kept in distinct.values()]
+        return tuple(best[:MOST_VISITED])
 
     def finetuned(self, state: State, theta: dict[str, Code], constant: float) -> State:
         """Return the state after fine-tuning, the learner being where that ended.
@@ -139,6 +155,7 @@ class Record:
             "mu": mu,
             "gap": gap,
             "loss": loss,
+            "trained_on": self.learner.trained_on,
             "cost": float(self.scheme.cost(theta, weights, self.layers)),
             "nbits": size,
             "compression_ratio": self.sizes.ratio(size),

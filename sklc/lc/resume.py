@@ -30,9 +30,10 @@ def resumed(state: State, learner: Learner, scheme: Scheme) -> State:
     try:
         state = state.on(next(iter(own.values())).device)
         _check_fits(state, own)
-        for kept in state.reference, state.kept.learner:
-            if kept is not None:  # that it can be
-                learner.load_state_dict(kept, generators=False)
+        if state.reference is not None:
+            learner.load_state_dict(state.reference, generators=False)
+        learner.begin()
+        learner.load_state_dict(state.kept.learner, generators=False)  # that it can be
         learner.load_state_dict(state.learner)
     except (LookupError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         msg = f"The state to go on from does not fit the model ({error!r})."
@@ -46,6 +47,7 @@ def _check_fits(state: State, weights: Mapping[str, Tensor]) -> None:
     n = sum(weight.numel() for weight in weights.values())
     iterate, direct = state.iterate, state.direct
     thetas = [iterate.theta, state.kept.theta, *([direct.theta] if direct else [])]
+    thetas += [kept.theta for kept in state.visited]
     found = [
         {name: tuple(code.shape) for name, code in theta.items()} for theta in thetas
     ]

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
+from sklc.codes import Theta
+from sklc.codes.theta import structure
 from sklc.exceptions import DivergenceError, UselessResultWarning, warn
 from sklc.lc.loop import Iterate, direct_compression, learning_compression
 from sklc.lc.observers import Observer
@@ -63,7 +65,7 @@ class Run:
     tol: float
     keep: str
     multipliers: bool
-    finetune_epochs: int
+    finetune: int | str
     observers: Sequence[Observer] = ()
     train_reference: Callable[[], None] | None = None
     state: State | None = None
@@ -125,8 +127,8 @@ class Run:
             self.state = state
             end = self._told(state)
         self.constant_loss = self.learner.constant_loss()
-        if self.finetune_epochs:
-            self.state = state = self._finetuned(record, state)
+        if epochs := self._finetune_epochs():
+            self.state = state = self._finetuned(record, state, epochs)
         self.termination = end
         for observer in self.observers:
             observer.on_end(state, end)
@@ -164,11 +166,16 @@ class Run:
 
     def _first(self, record: Record) -> State:
         """Return step 0: the reference, trained, and compressed."""
-        (self.train_reference or self.learner.train_reference)()
-        reference_loss = self.learner.loss()
-        reference = self.learner.state_dict() if self.keep_reference else None
+        learner = self.learner
+        (self.train_reference or learner.train_reference)()
+        learner.begin()
+        needed = self.keep_reference or learner.needs_reference
+        reference_loss = learner.loss()
+        reference = learner.state_dict() if needed else None
         iterate, mu_factor = self._direct()
-        return record.first(iterate, mu_factor, reference_loss, reference)
+        state = record.first(iterate, mu_factor, reference_loss, reference)
+        keep = learner.exact or self.keep_reference
+        return replace(state, direct=state.kept if keep else None)
 
     def _direct(self) -> tuple[Iterate, float]:
         """Return direct compression at the first pull, and the factor of its growth."""
@@ -189,22 +196,33 @@ class Run:
 
     # ---- how it ends ----
 
-    def _finetuned(self, record: Record, state: State) -> State:
+    def _finetune_epochs(self) -> int:
+        """Return how long to train Θ in the end."""
+        if isinstance(self.finetune, str):
+            return int(self.learner.exact)  # a refit, which knows no epochs
+        return self.finetune
+
+    def _finetuned(self, record: Record, state: State, epochs: int) -> State:
         """Train Θ of the iterate that is kept; keep what comes of it if it is good.
 
-        Where that is cheap, Θ of direct compression is trained, too.
+        Where that is cheap, Θ of direct compression is trained, too, and so is that of
+        other iterates.
         """
-        starts, direct = [state.kept], state.direct
-        if self.learner.exact and direct and state.kept.step != direct.step:
-            starts.append(direct)
+        weights, layers = self.learner.weights(), self.learner.layers()
+        own = {name: weights[name] for name in self.scheme.covers(weights)}
+        budgets = self.scheme.budgets(own, layers) if self.learner.exact else {}
         project = None
         if not self.scheme.keeps_feasible:
-            project = partial(self.scheme.project, layers=self.learner.layers())
+            project = partial(self.scheme.project, layers=layers)
         ends = []
-        for kept in starts:
-            self.learner.load_state_dict(kept.learner, generators=False)
+        self.learner.load_state_dict(state.kept.learner, generators=False)
+        for start in _distinct(state) if self.learner.exact else [state.kept.theta]:
             try:
-                theta = self.learner.finetune(kept.theta, self.finetune_epochs, project)
+                theta = (
+                    self.learner.refit(start, budgets, project)
+                    if self.learner.exact
+                    else self.learner.finetune(start, epochs, project)
+                )
             except DivergenceError as error:
                 self.diverged = str(error)
             else:
@@ -227,3 +245,10 @@ class Run:
         )
         if message := str(verdict):
             warn(message, UselessResultWarning)
+
+
+def _distinct(state: State) -> list[Theta]:
+    """Return the best Θ of a run that differ in structure, direct compression too."""
+    direct = [state.direct] if state.direct else []
+    every = [state.kept, *direct, *state.visited]
+    return [*{structure(kept.theta): kept.theta for kept in every}.values()]

@@ -16,7 +16,7 @@ from sklc.exceptions import CheckpointError
 from sklc.lc.loop import Iterate
 from sklc.lc.state import Kept, State
 
-_FORMAT = "3"
+_FORMAT = "4"
 _BLANK = "0" * 64
 # in the metadata of safetensors, where the quotes of our own JSON are escaped
 _FORMAT_FIELD = re.compile(rb'"format":"(\w*)"')
@@ -74,6 +74,9 @@ def to_bytes(state: State, identity: Mapping[str, Any]) -> bytes:
         "learner": store("learner/", state.learner),
         "kept": store_kept("kept", state.kept),
         "direct": state.direct and store_kept("direct", state.direct),
+        "visited": [
+            store_kept(f"visited/{at}", kept) for at, kept in enumerate(state.visited)
+        ],
         "reference": state.reference and store("reference/", state.reference),
     }
     text = json.dumps(header, default=_plain)
@@ -179,8 +182,7 @@ def _state(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> State:
     def theta(prefix: str, packed: Mapping[str, Any]) -> Theta:
         return unpack(packed, {n: t.numpy() for n, t in below(prefix).items()})
 
-    def kept(name: str) -> Kept:
-        found = header[name]
+    def kept(name: str, found: Mapping[str, Any]) -> Kept:
         return Kept(
             step=range(step + 1)[found["step"]],
             theta=theta(f"{name}/theta/", found["theta"]),
@@ -223,8 +225,11 @@ def _state(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> State:
         iterate=iterate,
         residual=number("residual", lambda residual: residual >= 0),
         history=history,
-        kept=kept("kept"),
-        direct=kept("direct") if header["direct"] is not None else None,
+        kept=kept("kept", header["kept"]),
+        direct=header["direct"] and kept("direct", header["direct"]),
+        visited=tuple(
+            kept(f"visited/{at}", found) for at, found in enumerate(header["visited"])
+        ),
         mu_init=number("mu_init", positive),
         mu_factor=number("mu_factor", lambda factor: 1 <= factor < math.inf),
         reference_loss=number("reference_loss", lambda loss: True),

@@ -46,6 +46,9 @@ class State:
     kept : Kept
     direct : Kept or None
         Direct compression, if it is needed at the end.
+    visited : tuple of Kept
+        Iterates of other structures, the best one first, where fine-tuning is so cheap
+        that it is tried on several. They hold Θ alone.
     mu_init, mu_factor : float
         The first pull, and the factor by which it grows.
     reference_loss : float
@@ -53,7 +56,7 @@ class State:
     learner : dict
         The state of the learner, at the weights of the iterate.
     reference : dict or None
-        The state of the learner before compression, if that is to be kept.
+        The state of the learner before compression, if that is needed.
     """
 
     iterate: Iterate
@@ -66,6 +69,7 @@ class State:
     reference_loss: float
     learner: dict[str, Any]
     reference: dict[str, Any] | None = None
+    visited: tuple[Kept, ...] = ()
 
     @property
     def entry(self) -> dict[str, Any]:
@@ -93,7 +97,10 @@ class State:
         direct = self.direct and replace(
             self.direct, theta=to(self.direct.theta, device)
         )
-        return replace(self, iterate=iterate, kept=kept, direct=direct)
+        visited = tuple(
+            replace(each, theta=to(each.theta, device)) for each in self.visited
+        )
+        return replace(self, iterate=iterate, kept=kept, direct=direct, visited=visited)
 
 
 def objective(entry: Mapping[str, Any]) -> tuple[float, int]:

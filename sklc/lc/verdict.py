@@ -145,7 +145,7 @@ class Verdict:
             return ""
         what, rate = "The LC steps", " the learning rate."
         if not self._steps:
-            what, advice = "Fine-tuning", "Train longer (finetune_epochs), or check"
+            what, advice = "Fine-tuning", "Train longer (finetune), or check"
         elif self._is_open:
             advice = "Close the gap first, and check"
         else:
@@ -184,7 +184,7 @@ class Verdict:
         return (
             f"Fine-tuning ended {how} ({what} {ended['loss'] + ended['cost']:.4g}, and "
             f"{kept['loss'] + kept['cost']:.4g} before), which is not kept. Lower the "
-            "learning rate, or train longer (finetune_epochs)."
+            "learning rate, or train longer (finetune)."
         )
 
 

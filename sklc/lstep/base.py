@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from torch import Tensor
 
+from sklc.budget import Budget
 from sklc.codes import Code
 from sklc.layers import LayerInfo
 from sklc.lstep.translation import Translation
@@ -32,11 +33,19 @@ class Learner(ABC):
     exact : bool
         Whether :meth:`learn` solves the L step whatever the weights are, and so quickly
         that it may be tried.
+    needs_reference : bool
+        Whether it learns from what the model was before compression, and does not come
+        with it: a run that goes on must bring it there for :meth:`begin`.
+    trained_on : str
+        What its loss is of: "targets", "reference" (the outputs of the model as it was
+        before compression), or "targets and reference".
     """
 
     estimator: Any
     translation: Translation = Translation()
     exact: bool = False
+    needs_reference: bool = False
+    trained_on: str = "targets"
 
     def fitted_copy(self) -> Any:
         """Return a copy of the estimator, which stays when training goes on."""
@@ -45,6 +54,10 @@ class Learner(ABC):
     @abstractmethod
     def train_reference(self) -> None:
         """Minimise the loss alone, unless the model came trained."""
+
+    def begin(self) -> None:
+        """Take the current weights as the reference, once, before the first L step."""
+        return
 
     def parts(self) -> list[Any]:
         """Return the objects whose code trains the reference, besides the estimator."""
@@ -116,8 +129,28 @@ class Learner(ABC):
         project : callable or None
             From Θ to the nearest feasible Θ of the same structure; None if all are.
         """
-        msg = f"{type(self).__name__} cannot fine-tune: leave finetune_epochs at 0."
+        msg = f"{type(self).__name__} cannot fine-tune: leave finetune at 0."
         raise NotImplementedError(msg)
+
+    def refit(
+        self,
+        theta: Mapping[str, Code],
+        budgets: Mapping[str, Budget],
+        project: Projection | None = None,
+    ) -> dict[str, Code]:
+        """Return the best Θ that can be found at once, of learners that are exact.
+
+        That is what fine-tuning ends in, or what is better and of another structure.
+
+        Parameters
+        ----------
+        theta : dict of str to Code
+        budgets : dict of str to Budget
+            What another structure must keep; only those that are named may change it.
+        project : callable or None
+            As for :meth:`finetune`.
+        """
+        return self.finetune(theta, 1, project)
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

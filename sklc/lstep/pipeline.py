@@ -15,6 +15,7 @@ from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from sklc.budget import Budget
 from sklc.codes import Code
 from sklc.layers import LayerInfo
 from sklc.lstep.base import Learner, LStep, Projection, default_l_step, register
@@ -176,6 +177,14 @@ class PipelineLearner(Learner):
         project: Projection | None = None,
     ) -> dict[str, Code]:
         return self._learner.finetune(theta, epochs, project)
+
+    def refit(
+        self,
+        theta: Mapping[str, Code],
+        budgets: Mapping[str, Budget],
+        project: Projection | None = None,
+    ) -> dict[str, Code]:
+        return self._learner.refit(theta, budgets, project)
 
     def state_dict(self) -> dict[str, Any]:
         return self._learner.state_dict()

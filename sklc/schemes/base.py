@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from sklc import selection
+from sklc.budget import Budgets
 from sklc.codes import Code, Theta, decompress
 from sklc.codes.base import descendants
 from sklc.layers import Layers
@@ -169,6 +170,26 @@ class Scheme(BaseEstimator, ABC):
                 return dict(theta)
             return self._project(theta, problem)
 
+    def budgets(self, weights: Weights, layers: Layers | None = None) -> Budgets:
+        """Return what the scheme grants each weight, as far as it can be said.
+
+        Who knows it can look for a better structure of Θ than the C step does, which
+        sees weights and no loss.
+
+        Parameters
+        ----------
+        weights : dict of str to Tensor
+            Those that the scheme covers.
+        layers : dict of str to LayerInfo, default=None
+            As for :meth:`compress`.
+
+        Returns
+        -------
+        dict of str to Budget
+        """
+        self.validate()
+        return self._budgets(Problem(weights, layers=layers or {}))
+
     def covers(self, weights: Weights, *, selected: bool = False) -> list[str]:
         """Return the names of the weights that this scheme compresses.
 
@@ -191,6 +212,10 @@ class Scheme(BaseEstimator, ABC):
 
     def _check(self, problem: Problem) -> None:
         """Raise if the scheme, itself valid, cannot compress these weights."""
+
+    def _budgets(self, problem: Problem) -> Budgets:
+        """Return what is granted to each weight; nothing if that is not known."""
+        return {}
 
     def _cost(self, name: str, code: Code, problem: Problem) -> float | Tensor:
         """Return the cost of one weight's code: a number, or a scalar on its device.

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from sklc.budget import Budget, Budgets
 from sklc.codes import Code, Theta
 from sklc.schemes.base import Scheme
 from sklc.schemes.composition import Composition
@@ -123,6 +124,12 @@ class Mixed(Composition):
         for scheme, own in self._split(theta, problem):
             found |= scheme.project(own, problem.layers)
         return {name: found[name] for name in theta}
+
+    def _budgets(self, problem: Problem) -> Budgets:
+        found: dict[str, Budget] = {}
+        for scheme, names in self._parts(problem.weights):
+            found |= scheme._budgets(problem.only(names))
+        return found
 
     def _costs(
         self, theta: Mapping[str, Code], problem: Problem

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sklc.budget import Budget, Budgets
 from sklc.checks import check_count, check_real
 from sklc.codes import Code, Sparse, Theta, decompress
 from sklc.ops.backend import at_least_float32, numpy_view, sum_dtype
@@ -91,6 +92,9 @@ class ConstraintL0Pruning(_Pruning):
     def _kept(self, rows: Tensor, mu: float) -> tuple[Tensor, Tensor]:
         return rows, largest(rows, count(self.kappa, rows.shape[1]))
 
+    def _budgets(self, problem: Problem) -> Budgets:
+        return self._row_budgets(problem, 0, lambda n: float(count(self.kappa, n)))
+
     def _feasible_rows(self, rows: Tensor) -> Any:
         nonzero = numpy_view(at_least_float32(rows)) != 0
         return nonzero.sum(1).max() <= count(self.kappa, rows.shape[1])
@@ -146,6 +150,9 @@ class ConstraintL1Pruning(_Pruning):
         shrunk = shrink(rows, l1_threshold(rows, kappa), kappa)
         return shrunk, shrunk != 0
 
+    def _budgets(self, problem: Problem) -> Budgets:
+        return self._row_budgets(problem, 1, lambda n: float(self.kappa))
+
     def _feasible_rows(self, rows: Tensor) -> Tensor:
         norm = rows.abs().sum(1, dtype=sum_dtype(rows)).max()
         return norm <= float(self.kappa) * (1 + 4 * torch.finfo(rows.dtype).eps)
@@ -200,6 +207,9 @@ class PenaltyL0Pruning(_Pruning):
         threshold = math.sqrt(2.0 * float(self.alpha) / mu)
         return rows, torch.as_tensor(above(at_least_float32(rows), threshold))
 
+    def _budgets(self, problem: Problem) -> Budgets:
+        return _priced(0, problem, float(self.alpha))
+
     def _cost(self, name: str, code: Code, problem: Problem) -> Tensor:
         return float(self.alpha) * in_double(_entries(code).count_nonzero())
 
@@ -242,9 +252,21 @@ class PenaltyL1Pruning(_Pruning):
         shrunk = shrink(rows, float(self.alpha) / mu)
         return shrunk, shrunk != 0
 
+    def _budgets(self, problem: Problem) -> Budgets:
+        return _priced(1, problem, float(self.alpha))
+
     def _cost(self, name: str, code: Code, problem: Problem) -> Tensor:
         entries = _entries(code)
         return float(self.alpha) * entries.abs().sum(dtype=sum_dtype(entries))
+
+
+def _priced(order: int, problem: Problem, price: float) -> Budgets:
+    """Return budgets that nothing but a price limits."""
+    free = torch.tensor([math.inf], dtype=torch.float64)
+    return {
+        name: Budget(order, torch.zeros(w.shape, dtype=torch.long), free, price)
+        for name, w in problem.weights.items()
+    }
 
 
 def _entries(code: Code) -> Tensor:

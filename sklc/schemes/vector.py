@@ -1,10 +1,13 @@
 """Schemes that see weights as vectors."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
+import torch
 from torch import Tensor
 
+from sklc.budget import Budget, Budgets
 from sklc.checks import check, is_one_of
 from sklc.codes import Code, Theta
 from sklc.ops.backend import numbers
@@ -105,6 +108,31 @@ class VectorScheme(Scheme):
             own = [next(codes) for _ in part.matrices]
             result.update(zip(part.names, part.codes(own), strict=True))
         return result
+
+    def _row_budgets(
+        self, problem: Problem, order: int, most: Callable[[int], float]
+    ) -> Budgets:
+        """Return budgets of rows, which depend on their lengths."""
+        sizes = [weight.numel() for weight in problem.weights.values()]
+        places = torch.arange(sum(sizes)).split(sizes)
+        numbered = {
+            name: place.view(weight.shape)
+            for (name, weight), place in zip(
+                problem.weights.items(), places, strict=True
+            )
+        }
+        rows = torch.empty(sum(sizes), dtype=torch.long)
+        granted: list[float] = []
+        for _, matrix in self._groups(replace(problem, weights=numbered)):
+            numbers = len(granted) + torch.arange(len(matrix))
+            rows[matrix] = numbers.unsqueeze(1).expand_as(matrix)
+            granted += [most(matrix.shape[1])] * len(matrix)
+        most_of = torch.tensor(granted, dtype=torch.float64)
+        parts = zip(problem.weights.items(), rows.split(sizes), strict=True)
+        return {
+            name: Budget(order, own.view(weight.shape), most_of)
+            for (name, weight), own in parts
+        }
 
     def _feasible(self, theta: Mapping[str, Code], problem: Problem) -> bool:
         dense = {name: code.dense() for name, code in theta.items()}

@@ -123,6 +123,7 @@ def test_the_history_tells_every_step(fitted):
             "mu",
             "gap",
             "loss",
+            "trained_on",
             "cost",
             "nbits",
             "compression_ratio",

@@ -37,7 +37,7 @@ KINDS = {
     "max_iter": [np.int8(9), np.uint64(9)],
     "tol": [np.float16(0.5), Fraction(1, 2)],
     "verbose": [np.int64(0), False, np.uint8(0)],
-    "finetune_epochs": [np.int8(0)],
+    "finetune": [np.int8(0)],
 }
 
 
@@ -79,7 +79,7 @@ def test_a_pull_that_would_leave_the_numbers_stays_finite(factor, data):
         ("mu_factor", "'auto' or a finite number of at least 1"),
         ("tol", "a finite number of at least 0"),
         ("max_iter", "an int"),
-        ("finetune_epochs", "an int"),
+        ("finetune", "an int"),
     ],
 )
 @pytest.mark.parametrize("value", [10**400, -(10**400), np.float64("inf"), 1j, None])
@@ -216,7 +216,7 @@ def test_what_draws_nothing_leaves_the_generators_alone(model, data, monkeypatch
         ConstraintL0Pruning(kappa=2),
         max_iter=3,
         random_state=3,
-        finetune_epochs=1,
+        finetune=1,
     ).fit(X, y)
     assert generators() == before
     assert lc.n_iter_ > 0

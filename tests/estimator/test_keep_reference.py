@@ -82,7 +82,7 @@ def test_what_a_costly_scheme_starts_from_is_not_the_reference():
 )
 def test_the_result_is_the_same_without(scheme, estimator):
     step = NetLStep(epochs=1) if hasattr(estimator, "module") else None
-    options = {"finetune_epochs": 1, "random_state": 0, "max_iter": 3, "l_step": step}
+    options = {"finetune": 1, "random_state": 0, "max_iter": 3, "l_step": step}
     found = [
         LCCompressor(estimator, scheme, keep_reference=keep, **options).fit(X, y)
         for keep in (False, True)
@@ -99,7 +99,7 @@ def test_a_net_is_finetuned_once_all_the_same(monkeypatch):
     monkeypatch.setattr(
         NetLearner, "finetune", lambda *args: seen.append(1) or finetune(*args)
     )
-    lc = compressor(keep_reference=True, finetune_epochs=1, keep="last").fit(X, y)
+    lc = compressor(keep_reference=True, finetune=1, keep="last").fit(X, y)
     assert lc.n_iter_ > 0
     assert len(seen) == 1
 

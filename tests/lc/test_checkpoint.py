@@ -121,7 +121,7 @@ def path(saved, tmp_path):
 
 
 def test_a_finished_run_is_not_run_again(saved, path, monkeypatch):
-    lc = runs.compressor("quick", path, finetune_epochs=0)
+    lc = runs.compressor("quick", path, finetune=0)
     before = path.stat().st_mtime_ns
     monkeypatch.setattr(NetLearner, "learn", None)
     monkeypatch.setattr(NetLearner, "train_reference", None)
@@ -146,7 +146,7 @@ def test_more_steps_go_on(saved, path):
     [
         ({"tol": 1e-3}, 3),
         ({"verbose": 2}, 3),
-        ({"finetune_epochs": 1}, 3),
+        ({"finetune": 1}, 3),
         ({"max_iter": 4}, 4),
     ],
 )
@@ -174,7 +174,7 @@ def test_the_file_is_open_to_all(saved):
     """It is safetensors with JSON: no code is run by reading it."""
     path, lc = saved
     version, header, tensors = parts(path)
-    assert version == "3"
+    assert version == "4"
     assert header["step"] == 3
     assert "Additive" in header["identity"]["scheme"]["class"]
     assert [entry["loss"] for entry in header["history"]] == [
@@ -294,7 +294,7 @@ def sealed(path, change):
     """Change header and tensors of a file, and set its checksum right."""
     _, header, tensors = parts(path)
     change(header, tensors)
-    metadata = {"format": "3", "checksum": "0" * 64, "sklc": json.dumps(header)}
+    metadata = {"format": "4", "checksum": "0" * 64, "sklc": json.dumps(header)}
     content = save(tensors, metadata)
     rest = content.split(b"0" * 64, 1)
     path.write_bytes(
@@ -435,9 +435,9 @@ def no_training(monkeypatch):
 
 def test_a_file_of_another_format_is_told(path):
     content = path.read_bytes()
-    assert content.count(b'"format":"3"') == 1
-    path.write_bytes(content.replace(b'"format":"3"', b'"format":"4"'))
-    refused(path, "has format 4, and this version of sklc reads format 3: go on")
+    assert content.count(b'"format":"4"') == 1
+    path.write_bytes(content.replace(b'"format":"4"', b'"format":"5"'))
+    refused(path, "has format 5, and this version of sklc reads format 4: go on")
 
 
 def squared(module, pull, step, X, y):
@@ -506,10 +506,10 @@ def lambdas(factor):
 )
 def test_another_function_that_trains_is_told(one, other, tmp_path):
     path = tmp_path / "state"
-    runs.compressor("quick", path, l_step=one, finetune_epochs=0).fit(*data())
-    runs.compressor("quick", path, l_step=one, finetune_epochs=0).fit(*data())
+    runs.compressor("quick", path, l_step=one, finetune=0).fit(*data())
+    runs.compressor("quick", path, l_step=one, finetune=0).fit(*data())
     with pytest.raises(CheckpointError, match=r"another run: l_step differ\."):
-        runs.compressor("quick", path, l_step=other, finetune_epochs=0).fit(*data())
+        runs.compressor("quick", path, l_step=other, finetune=0).fit(*data())
 
 
 @pytest.mark.parametrize("part", [0, 1])
@@ -554,7 +554,7 @@ class Noise(Dataset):
 
 
 def test_data_that_cannot_be_seen_are_not_promised(tmp_path):
-    options = {"path": tmp_path / "state", "max_iter": 0, "finetune_epochs": 0}
+    options = {"path": tmp_path / "state", "max_iter": 0, "finetune": 0}
     runs.compressor("quick", **options).fit(Noise(0), None)
     with pytest.warns(
         UserWarning,
@@ -565,7 +565,7 @@ def test_data_that_cannot_be_seen_are_not_promised(tmp_path):
 
 
 def test_data_sets_in_memory_are_seen(tmp_path):
-    options = {"path": tmp_path / "state", "max_iter": 0, "finetune_epochs": 0}
+    options = {"path": tmp_path / "state", "max_iter": 0, "finetune": 0}
     X, y = (torch.as_tensor(part) for part in data())
     for _ in range(2):
         runs.compressor("quick", **options).fit(TensorDataset(X, y), None)
@@ -576,7 +576,7 @@ def test_data_sets_in_memory_are_seen(tmp_path):
 def test_other_weights_or_options_of_a_frozen_net_are_told(tmp_path):
     net = runs.compressor("quick").estimator
     torch.manual_seed(0)
-    options = {"path": tmp_path / "state", "max_iter": 0, "finetune_epochs": 0}
+    options = {"path": tmp_path / "state", "max_iter": 0, "finetune": 0}
 
     def fit(net):
         lc = runs.compressor("quick", **options)
@@ -595,7 +595,7 @@ def test_other_weights_or_options_of_a_frozen_net_are_told(tmp_path):
 
 
 def test_the_runs_of_a_grid_search_are_not_mixed(tmp_path):
-    lc = runs.compressor("quick", tmp_path / "state", max_iter=0, finetune_epochs=0)
+    lc = runs.compressor("quick", tmp_path / "state", max_iter=0, finetune=0)
     search = GridSearchCV(
         lc.set_params(scheme=AdaptiveQuantization()),
         {"scheme__k": [2, 4]},
@@ -630,7 +630,7 @@ def test_the_random_numbers_of_the_caller_are_left_alone(path):
 
 
 def test_a_history_of_arrays_can_be_saved(tmp_path):
-    lc = runs.compressor("quick", tmp_path / "state", max_iter=1, finetune_epochs=0)
+    lc = runs.compressor("quick", tmp_path / "state", max_iter=1, finetune=0)
     lc.estimator.set_params(callbacks=[("records", Records())])
     lc.fit(*data())
     again = runs.compressor("quick", tmp_path / "state", max_iter=2)

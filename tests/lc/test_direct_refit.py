@@ -26,7 +26,7 @@ def test_no_fit_is_worse_than_direct_compression_and_a_refit(model, scheme):
     X, y = X[:300] / 16, y[:300]
     y = np.eye(10)[y] if isinstance(model, Ridge) else y
     direct, lc = (
-        LCCompressor(model, scheme, max_iter=steps, finetune_epochs=1).fit(X, y)
+        LCCompressor(model, scheme, max_iter=steps, finetune=1).fit(X, y)
         for steps in (0, 8)
     )
     assert objective(lc) <= objective(direct) * (1 + 1e-9)
@@ -39,8 +39,8 @@ def test_steps_that_lead_astray_leave_direct_compression_with_a_refit():
     X = np.linalg.qr(rng.standard_normal((60, 8)))[0]  # the best subset is direct
     y = X @ np.arange(1.0, 9.0)
     scheme = ConstraintL0Pruning(kappa=4)
-    lc = LCCompressor(LinearRegression(), scheme, mu_init=1e-9, finetune_epochs=1)
+    lc = LCCompressor(LinearRegression(), scheme, mu_init=1e-9, finetune=1)
     lc.set_params(max_iter=3).fit(X, y)
     assert np.flatnonzero(lc.coef_).tolist() == [4, 5, 6, 7]
-    direct = LCCompressor(LinearRegression(), scheme, max_iter=0, finetune_epochs=1)
+    direct = LCCompressor(LinearRegression(), scheme, max_iter=0, finetune=1)
     assert objective(lc) == pytest.approx(objective(direct.fit(X, y)))

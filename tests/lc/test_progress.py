@@ -24,7 +24,7 @@ def test_one_is_a_bar(verbose, capsys):
 
 @pytest.mark.parametrize("verbose", [2, 3, 10])
 def test_two_is_lines(verbose, capsys):
-    lc = compressor(verbose=verbose, finetune_epochs=1).fit(*data())
+    lc = compressor(verbose=verbose, finetune=1).fit(*data())
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert len(lines) == 4
@@ -45,7 +45,7 @@ def test_a_run_without_steps_is_told(verbose, capsys):
 @pytest.mark.parametrize("verbose", [0, 2])
 def test_the_epochs_of_the_steps_do_not_flood_it(verbose, capsys):
     net = classifier(verbose=1, max_epochs=2)
-    lc = compressor(net, verbose=verbose, finetune_epochs=2).fit(*data())
+    lc = compressor(net, verbose=verbose, finetune=2).fit(*data())
     lines = capsys.readouterr().out.splitlines()
     own = [line for line in lines if line.startswith("LC step")]
     table = [line for line in lines if line and line not in own]

@@ -80,7 +80,7 @@ def test_an_interrupt_leaves_the_best_iterate(step):
 
 
 def test_an_interrupt_of_fine_tuning_leaves_the_best_iterate():
-    lc = failing(KeyboardInterrupt, 3 + 3 + 2, finetune_epochs=4)
+    lc = failing(KeyboardInterrupt, 3 + 3 + 2, finetune=4)
     with pytest.warns(UserWarning, match="Interrupted after 3 of 3 LC steps"):
         lc.fit(*data())
     assert lc.termination_condition_ == "interrupted"
@@ -118,7 +118,7 @@ def test_any_other_error_is_raised_and_leaves_the_best_iterate(error):
 
 
 def test_an_error_of_fine_tuning_fails_too():
-    lc = failing(OSError, 3 + 3 + 2, finetune_epochs=4)
+    lc = failing(OSError, 3 + 3 + 2, finetune=4)
     with pytest.raises(OSError):
         lc.fit(*data())
     assert lc.termination_condition_ == "failed"
@@ -213,7 +213,7 @@ def test_diverging_fine_tuning_is_told_and_not_kept():
                     net.module_[0].bias[0] = self.value
 
     net = classifier(callbacks=[ExplodesBias(3 + 3 + 2)])
-    lc = compressor(net, finetune_epochs=3, keep="last")
+    lc = compressor(net, finetune=3, keep="last")
     with pytest.warns(
         UserWarning,
         match=r"Fine-tuning diverged: a weight is.* The result is that before fine-",
@@ -236,7 +236,7 @@ def test_a_later_fit_begins_anew():
 def test_the_sizes_are_those_of_the_result():
     """Of a penalty, each step has a size of its own."""
     lc = compressor(
-        classifier(), PenaltyL0Pruning(alpha=1e-3), keep="last", finetune_epochs=1
+        classifier(), PenaltyL0Pruning(alpha=1e-3), keep="last", finetune=1
     ).fit(*data())
     kept = lc.history_[lc.best_step_]
     biases = 4 + 3
@@ -255,7 +255,7 @@ def test_a_linear_model_is_never_worse_than_direct_compression_and_a_refit(
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((50, 8)) @ rng.standard_normal((8, 8))
     Y = X @ rng.standard_normal((8, 3)) + rng.standard_normal((50, 3))
-    options = {"finetune_epochs": 1, "mu_init": 1.0}
+    options = {"finetune": 1, "mu_init": 1.0}
     model = LinearRegression()
     direct = LCCompressor(model, scheme, max_iter=0, **options).fit(X, Y)
     steps = {"mu_factor": 3.0, "max_iter": 4}
@@ -312,7 +312,7 @@ class AsWide(ConstraintL0Pruning):
 
 
 def test_fine_tuning_keeps_a_constraint_that_depends_on_the_layers():
-    lc = compressor(classifier(), AsWide(kappa=6), finetune_epochs=20)
+    lc = compressor(classifier(), AsWide(kappa=6), finetune=20)
     X, _ = data()
     lc.fit(X, (X[:, 0] > 0) + (X[:, 1] > 0))
     assert lc.best_step_ == lc.n_iter_ + 1

@@ -62,7 +62,7 @@ SCHEMES = {
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_the_history_knows_every_layer(name):
-    lc = compressor(classifier(), SCHEMES[name], finetune_epochs=1).fit(*data())
+    lc = compressor(classifier(), SCHEMES[name], finetune=1).fit(*data())
     assert len(lc.history_) == 5
     for entry in lc.history_:
         layers = entry["layers"]

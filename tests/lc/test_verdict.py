@@ -142,7 +142,7 @@ def test_a_gap_is_no_fault_of_what_was_fine_tuned():
     options = {"max_iter": 3, "mu_init": 1e-6, "mu_factor": 1.0}
     model, scheme = LinearRegression(), AdaptiveQuantization(k=2)
     assert "gap is still open" in said(LCCompressor(model, scheme, **options), X, y)
-    lc = LCCompressor(model, scheme, **options, finetune_epochs=1)
+    lc = LCCompressor(model, scheme, **options, finetune=1)
     assert "gap" not in said(lc, X, y)
     assert lc.best_step_ == 4
 
@@ -264,12 +264,10 @@ def test_steps_without_use_are_told():
 
 
 def test_fine_tuning_without_use_is_told_as_such():
-    lc = compressor(stuck(), max_iter=0, finetune_epochs=1)
+    lc = compressor(stuck(), max_iter=0, finetune=1)
     message = said(lc, *data())
     assert "Fine-tuning did not improve on direct compression: loss + cost" in message
-    assert message.endswith(
-        "Train longer (finetune_epochs), or check the learning rate."
-    )
+    assert message.endswith("Train longer (finetune), or check the learning rate.")
 
 
 class Kills(Callback):
@@ -295,7 +293,7 @@ def test_fine_tuning_that_ends_dead_is_not_kept():
         module[-1].weight *= 10.0
         module[-1].bias *= 10.0
     net.set_params(lr=1e-12)
-    lc = compressor(FrozenEstimator(net), max_iter=0, finetune_epochs=1)
+    lc = compressor(FrozenEstimator(net), max_iter=0, finetune=1)
     message = said(lc, X, y)
     direct, tuned = lc.history_
     shares = np.bincount(y) / len(y)
@@ -310,7 +308,7 @@ def test_fine_tuning_that_ends_dead_is_not_kept():
 
 def test_fine_tuning_that_ends_worse_is_told():
     net = classifier(callbacks=[Kills(7, bias=50.0)])
-    lc = compressor(net, finetune_epochs=1, keep="last")
+    lc = compressor(net, finetune=1, keep="last")
     message = said(lc, *data())
     assert "Fine-tuning ended" in message
     assert lc.best_step_ == 3
@@ -332,7 +330,7 @@ def test_fine_tuning_that_was_not_needed_is_not_spoken_of(epochs):
     X, y = separable()
     net = classifier(max_epochs=epochs, lr=0.1).fit(X, y)
     net.set_params(callbacks=[Shifts()]).initialize_callbacks()
-    lc = compressor(FrozenEstimator(net), max_iter=23 - 1 - epochs, finetune_epochs=1)
+    lc = compressor(FrozenEstimator(net), max_iter=23 - 1 - epochs, finetune=1)
     message = said(lc, X, y)
     tuned, kept = lc.history_[-1], lc.history_[lc.best_step_]
     assert math.isinf(tuned["mu"])
@@ -362,7 +360,7 @@ def test_penalties_that_keep_all_are_told_to_rise():
     [
         (ConstraintL0Pruning(kappa=1), {"max_iter": 1}),
         (LowRank(rank=0), {}),
-        (ConstraintL1Pruning(kappa=0.5), {"max_iter": 3, "finetune_epochs": 1}),
+        (ConstraintL1Pruning(kappa=0.5), {"max_iter": 3, "finetune": 1}),
     ],
 )
 def test_nobody_is_told_to_train_what_is_solved_longer(scheme, parameters):
@@ -376,7 +374,7 @@ def test_nobody_is_told_to_train_what_is_solved_longer(scheme, parameters):
 def test_a_refit_that_is_no_gain_is_no_fault(scheme):
     """It frees what was shrunk, which may cost more than it saves."""
     X, y = linear()
-    lc = LCCompressor(LinearRegression(), scheme, finetune_epochs=1)
+    lc = LCCompressor(LinearRegression(), scheme, finetune=1)
     assert "Fine-tuning" not in said(lc, X, y)
 
 

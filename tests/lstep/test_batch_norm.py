@@ -98,12 +98,12 @@ def test_statistics_are_put_back_to_go_on_training():
 
 @pytest.mark.filterwarnings("ignore:The LC steps did not improve")
 @pytest.mark.parametrize("keep", ["best", "last"])
-@pytest.mark.parametrize("finetune_epochs", [0, 2])
-def test_the_result_has_the_statistics_of_its_weights(keep, finetune_epochs):
+@pytest.mark.parametrize("finetune", [0, 2])
+def test_the_result_has_the_statistics_of_its_weights(keep, finetune):
     lc = compressor(
         classifier(module=Normed, batch_size=40),
         keep=keep,
-        finetune_epochs=finetune_epochs,
+        finetune=finetune,
     ).fit(*data())
     mean, variance = moments(lc_learner(lc))
     norm = lc.estimator_.module_.norm

@@ -212,9 +212,7 @@ STEPS = {"accumulating": Accumulating, "scaling": Scaling}
 
 
 def finetuned(net, scheme, epochs=10, **options):
-    lc = compressor(
-        net, scheme, max_iter=0, finetune_epochs=epochs, keep="last", **options
-    )
+    lc = compressor(net, scheme, max_iter=0, finetune=epochs, keep="last", **options)
     return lc.fit(*images())
 
 
@@ -340,7 +338,7 @@ def test_the_better_one_is_kept(lr, keep):
         l_step=NetLStep(epochs=1, lr=lr, clip_lr=True),
         mu_init=10.0,
         keep=keep,
-        finetune_epochs=3,
+        finetune=3,
     ).fit(*images())
     *steps, tuned = lc.history_
     assert [entry["step"] for entry in lc.history_] == list(range(5))
@@ -367,7 +365,7 @@ def test_fine_tuning_begins_at_the_iterate_that_is_kept():
     net = classifier(module=Net, callbacks=[Spy()])
     options = {"mu_init": 10.0, "l_step": NetLStep(epochs=1)}
     kept = compressor(net, **options).fit(*images())
-    compressor(net, finetune_epochs=1, **options).fit(*images())
+    compressor(net, finetune=1, **options).fit(*images())
     assert torch.equal(begins[-1], kept.estimator_.module_.fc.bias)
 
 
@@ -427,10 +425,8 @@ def test_everything_is_left_as_it_was(fails, trained):
 
 @pytest.mark.parametrize("epochs", [-1, 2.5, "all", None])
 def test_an_invalid_number_of_epochs_is_refused(epochs):
-    with pytest.raises(
-        ValueError, match="finetune_epochs must be an int of at least 0"
-    ):
-        compressor(finetune_epochs=epochs).fit(*data())
+    with pytest.raises(ValueError, match="finetune must be an int of at least 0"):
+        compressor(finetune=epochs).fit(*data())
 
 
 def test_a_learner_need_not_fine_tune():
@@ -439,6 +435,6 @@ def test_a_learner_need_not_fine_tune():
         state_dict = load_state_dict = None
 
     with pytest.raises(
-        NotImplementedError, match="Mine cannot fine-tune: leave finetune_epochs at 0"
+        NotImplementedError, match="Mine cannot fine-tune: leave finetune at 0"
     ):
         Mine().finetune({}, 1)

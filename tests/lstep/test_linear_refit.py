@@ -255,7 +255,7 @@ def test_a_refit_of_log_losses_in_all_columns_is_the_same(scheme, monkeypatch):
 def test_parameters_that_are_not_compressed_are_refitted_too(frozen):
     X, y = regression(1)
     scheme = Mixed([("one", AdaptiveQuantization(k=1), frozen)])
-    lc = LCCompressor(LinearRegression(), scheme, max_iter=0, finetune_epochs=1)
+    lc = LCCompressor(LinearRegression(), scheme, max_iter=0, finetune=1)
     lc.fit(X, y[:, 0])
     kept = lc.estimator_.coef_, lc.estimator_.intercept_
     error = X @ kept[0] + kept[1] - y[:, 0]

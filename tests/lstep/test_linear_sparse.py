@@ -72,9 +72,7 @@ def test_a_reference_is_as_good_as_that_of_scikit_learn(alpha):
 @pytest.mark.parametrize("shape", [(1500, 2000), (2000, 1500)])
 def test_nothing_as_large_as_a_dense_product_is_made(shape):
     X, y = sparse_data(*shape, density=2e-3)
-    lc = LCCompressor(
-        Ridge(), ConstraintL0Pruning(kappa=50), max_iter=3, finetune_epochs=1
-    )
+    lc = LCCompressor(Ridge(), ConstraintL0Pruning(kappa=50), max_iter=3, finetune=1)
     tracemalloc.start()
     lc.fit(X, y[:, 0])
     _, peak = tracemalloc.get_traced_memory()

@@ -118,7 +118,7 @@ def test_the_order_of_batches_only_matters_if_the_net_trains():
 
 @pytest.mark.filterwarnings("ignore:The LC steps did not improve")
 def test_what_a_function_trained_is_fine_tuned_by_the_net():
-    lc = fitted_net(classifier(), finetune_epochs=3)
+    lc = fitted_net(classifier(), finetune=3)
     assert len(lc.history_) == 5
     assert len(lc.estimator_.history) == 3 + 3
 

@@ -224,15 +224,13 @@ SCHEMES = {
 
 @pytest.mark.filterwarnings("ignore:The LC steps did not improve")
 @pytest.mark.parametrize(
-    ("model", "finetune_epochs"),
+    ("model", "finetune"),
     [(LinearRegression(), 1), (Ridge(), 0), (LogisticRegression(), 1)],
 )
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_every_scheme_compresses_every_model(model, scheme, finetune_epochs):
+def test_every_scheme_compresses_every_model(model, scheme, finetune):
     X, y = data(model, outputs=3)
-    lc = LCCompressor(
-        model, SCHEMES[scheme], max_iter=5, finetune_epochs=finetune_epochs
-    ).fit(X, y)
+    lc = LCCompressor(model, SCHEMES[scheme], max_iter=5, finetune=finetune).fit(X, y)
     assert type(lc.estimator_) is type(model)
     for name, dense in decompress(lc.theta_).items():
         assert np.array_equal(getattr(lc.estimator_, name), dense.numpy())
@@ -245,7 +243,7 @@ def test_every_scheme_compresses_every_model(model, scheme, finetune_epochs):
 def test_a_refit_of_the_support_is_that_of_its_columns():
     model = LinearRegression()
     X, y = data(model)
-    lc = LCCompressor(model, ConstraintL0Pruning(kappa=3), finetune_epochs=1).fit(X, y)
+    lc = LCCompressor(model, ConstraintL0Pruning(kappa=3), finetune=1).fit(X, y)
     support = np.flatnonzero(lc.estimator_.coef_)
     alone = LinearRegression().fit(X[:, support], y)
     np.testing.assert_allclose(lc.estimator_.coef_[support], alone.coef_, rtol=1e-6)
@@ -255,7 +253,7 @@ def test_a_refit_of_the_support_is_that_of_its_columns():
 def test_a_refit_of_a_codebook_is_that_of_the_sums_of_its_columns():
     model = Ridge(alpha=1e-9)
     X, y = data(model)
-    lc = LCCompressor(model, AdaptiveQuantization(k=2), finetune_epochs=1).fit(X, y)
+    lc = LCCompressor(model, AdaptiveQuantization(k=2), finetune=1).fit(X, y)
     values, index = np.unique(lc.estimator_.coef_, return_inverse=True)
     sums = np.stack([X[:, index == j].sum(1) for j in range(len(values))], axis=1)
     alone = LinearRegression().fit(sums, y)

@@ -183,7 +183,7 @@ def test_early_stopping_ends_the_step_and_not_the_fit():
 @pytest.mark.filterwarnings("ignore:The LC steps did not improve")
 def test_early_stopping_ends_fine_tuning():
     net = classifier(callbacks=[("stop", stopping())], max_epochs=10)
-    lc = compressor(net, max_iter=0, finetune_epochs=7).fit(*data())
+    lc = compressor(net, max_iter=0, finetune=7).fit(*data())
     assert len(lc.history_) == 2
     assert len(lc.estimator_.history) == 2 * 2
 

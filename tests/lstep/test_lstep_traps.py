@@ -84,7 +84,7 @@ def test_a_shape_setter_does_not_cost_the_weights():
 
 @pytest.mark.filterwarnings("ignore:The LC steps did not improve")
 def test_a_shape_setter_fits_from_the_start():
-    lc = compressor(with_setter(), finetune_epochs=2).fit(*data())
+    lc = compressor(with_setter(), finetune=2).fit(*data())
     assert lc.n_iter_ == 3
     torch.manual_seed(0)
     assert lc.predict(data()[0]).shape == (40,)
@@ -94,7 +94,7 @@ def test_a_shape_setter_fits_from_the_start():
 def test_a_callback_may_set_another_shape_before_any_training():
     net = with_setter(Wide)
     for estimator in net, FrozenEstimator(clone(net).fit(*data())):
-        lc = compressor(estimator, finetune_epochs=2).fit(*data())
+        lc = compressor(estimator, finetune=2).fit(*data())
         assert lc.theta_["fc1.weight"].shape == (4, 5)
 
 
@@ -200,7 +200,7 @@ def test_nothing_leaks_from_one_fit_to_the_next(kind):
     }[kind]
     watched = fitted.module_ if kind == "frozen net" else inner
     before = state(watched)
-    lc = compressor(estimator, finetune_epochs=1)
+    lc = compressor(estimator, finetune=1)
     first = lc.fit(*data())
     weights, losses = state(lc.estimator_.module_), losses_of(lc)
     assert same(before, state(watched))
@@ -229,7 +229,7 @@ def test_nothing_leaks_between_folds():
 @pytest.mark.parametrize("options", [{}, {"l_step": NetLStep(epochs=1, pull="loss")}])
 def test_the_model_comes_back_clean(options):
     net = classifier(module=module(nn.BatchNorm1d(5)))
-    lc = compressor(net, finetune_epochs=2, **options).fit(*data())
+    lc = compressor(net, finetune=2, **options).fit(*data())
     fresh = clone(net).fit(*data())
     assert vars(lc.estimator_).keys() == vars(fresh).keys()
     assert [name for name, _ in lc.estimator_.callbacks_] == [
@@ -267,7 +267,7 @@ class Tied(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:The LC steps did not improve")
-@pytest.mark.parametrize("options", [{}, {"finetune_epochs": 2, "keep": "last"}])
+@pytest.mark.parametrize("options", [{}, {"finetune": 2, "keep": "last"}])
 def test_tied_weights_are_one(options):
     lc = compressor(classifier(module=Tied), **options).fit(*data())
     inner = lc.estimator_.module_
@@ -300,7 +300,7 @@ def fresh_compiler():
 @pytest.mark.filterwarnings(r"ignore:The \.grad attribute of a Tensor")  # torch's own
 @pytest.mark.filterwarnings("ignore:The LC steps did not improve")
 def test_a_compiled_module_learns_as_any_other():
-    options = {"finetune_epochs": 3, "keep": "last", "mu_init": "auto"}
+    options = {"finetune": 3, "keep": "last", "mu_init": "auto"}
     torch.manual_seed(0)
     plain = compressor(classifier(module=Net), **options).fit(*data())
     lc = compressor(compiled(), **options).fit(*data())

@@ -190,7 +190,7 @@ def test_what_cannot_be_pickled_is_copied_all_the_same(form):
         "net": classifier(module=net.module_),
         "frozen": FrozenEstimator(net),
     }[form]
-    lc = compressor(estimator, finetune_epochs=1).fit(X, Y)
+    lc = compressor(estimator, finetune=1).fit(X, Y)
     assert lc.estimator_.module_ is not net.module_
     assert lc.predict(X).shape == (40,)
     after = net.module_.state_dict()
@@ -231,7 +231,7 @@ def test_nothing_to_fine_tune_is_said():
         BinaryQuantization(),
         l_step=NetLStep(epochs=1),
         max_iter=0,
-        finetune_epochs=2,
+        finetune=2,
     )
     with pytest.warns(
         UserWarning, match="There is nothing to fine-tune: Θ has no degr"

@@ -47,8 +47,8 @@ class Counted(TransformerMixin, BaseEstimator):
 def test_it_is_its_last_step_on_what_the_others_make(model):
     y = LABELS if isinstance(model, LogisticRegression) else Y
     pipeline = make_pipeline(StandardScaler(), model)
-    lc = LCCompressor(pipeline, SCHEME, finetune_epochs=1).fit(X, y)
-    alone = LCCompressor(model, SCHEME, finetune_epochs=1)
+    lc = LCCompressor(pipeline, SCHEME, finetune=1).fit(X, y)
+    alone = LCCompressor(model, SCHEME, finetune=1)
     alone.fit(StandardScaler().fit_transform(X), y)
     assert isinstance(lc.estimator_, Pipeline)
     assert lc.estimator_ is not pipeline

@@ -1,5 +1,6 @@
 """The centred products of data with themselves, factored once for all pulls."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,11 @@ class Gram:
             values, self.vectors = np.linalg.eigh(gram)
             self.values = np.maximum(values, 0.0)
             self.noise = eps
+
+    @cached_property
+    def matrix(self) -> Array:
+        """X'X, if that is the smaller one."""
+        return np.asarray((self.vectors * self.values) @ self.vectors.T)
 
     def _singular(self) -> tuple[Array, Array]:
         centred = (self.X - self.mean) * self.root[:, None]

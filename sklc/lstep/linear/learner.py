@@ -8,12 +8,14 @@ import torch
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from sklc.codes import Code, Dense, decompress
+from sklc.budget import Budget
+from sklc.codes import Code, Dense, Sparse, decompress
 from sklc.layers import LayerInfo
 from sklc.lstep.base import Learner, Projection
 from sklc.lstep.linear import fitted
 from sklc.lstep.linear.arrays import Array
 from sklc.lstep.linear.models import LinearModel
+from sklc.lstep.linear.polish import exchanged_code, shrunk_code
 from sklc.lstep.linear.refit import refitted
 from sklc.lstep.linear.threads import Threads, limited
 from sklc.signature import Input, Signature
@@ -200,6 +202,34 @@ class LinearLearner(Learner):
         if project is not None:
             found = project(found)
             self.substitute(decompress(found))
+        return found
+
+    @limited
+    def refit(
+        self,
+        theta: Mapping[str, Code],
+        budgets: Mapping[str, Budget],
+        project: Projection | None = None,
+    ) -> dict[str, Code]:
+        """Refit Θ, and improve supports (see :meth:`Learner.refit`).
+
+        Of an l1 norm that is bounded or has a price, it is the minimum. Of few
+        non-zeros no single exchange is an improvement.
+        """
+        known = set(theta) == set(budgets) == {"coef_"}
+        code, budget = theta.get("coef_"), budgets.get("coef_")
+        loss = self.loss_function
+        if not known or budget is None or not isinstance(code, Sparse):
+            tuned: dict[str, Code] = self.finetune(theta, 1, project)
+            return tuned
+        if budget.order == 1:
+            code, pair = shrunk_code(loss, code, self._intercept, budget, _TIGHT)
+        else:
+            self.finetune(theta, 1)
+            pair = self._coef.copy(), self._intercept.copy()
+            code, pair = exchanged_code(loss, code, pair, budget, _TIGHT)
+        self._coef[:], self._intercept[:] = pair
+        found: dict[str, Code] = {"coef_": code}
         return found
 
 

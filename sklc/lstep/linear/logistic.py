@@ -8,6 +8,7 @@ from scipy.special import log_softmax, xlogy
 
 from sklc.lstep.linear.affine import Affine
 from sklc.lstep.linear.arrays import Array, Pair, scaled_rows
+from sklc.lstep.linear.curvature import Coupled
 from sklc.lstep.linear.descent import minimized
 from sklc.lstep.linear.design import DENSE, Design
 
@@ -31,6 +32,8 @@ class LogLoss:
     intercept : bool
         Whether b is free; zero otherwise.
     """
+
+    is_quadratic = False
 
     def __init__(
         self, X: Any, y: Any, n_classes: int, weight: Array, C: float, intercept: bool
@@ -62,6 +65,8 @@ class LogLoss:
 
     def best_intercept(self, W: Array, b: Array, tol: float) -> Array:
         """Return the best intercepts: see :meth:`Objective.best_intercept`."""
+        if not self.intercept:
+            return b
         scores = self.X @ W.T
 
         def objective(b: Array) -> tuple[float, Array]:
@@ -144,6 +149,15 @@ class LogLoss:
 
         found = minimized(objective, list(start), [True, self.intercept], tol, hessian)
         return found[0], found[1]
+
+    def quadratic(self, W: Array, b: Array) -> Coupled:
+        """Return the loss to second order: see :meth:`Objective.quadratic`."""
+        slope = self.value_and_gradient(W, b)[1]
+        chance = np.exp(self._logs(self.X @ W.T + b))[:, int(self.binary) :].T
+        curved = -chance[:, None] * chance
+        curved[np.diag_indices(len(chance))] += chance
+        curved *= self.share
+        return Coupled(-slope, self.X, curved, self.ridge, self.intercept)
 
     def low_rank(self, rank: int) -> None:
         """Return nothing: log losses are descended on."""

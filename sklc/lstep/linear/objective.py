@@ -4,6 +4,7 @@ from typing import Protocol
 
 from sklc.lstep.linear.affine import Affine
 from sklc.lstep.linear.arrays import Array, Pair
+from sklc.lstep.linear.exchange import Quadratic
 
 
 class Objective(Protocol):
@@ -12,9 +13,12 @@ class Objective(Protocol):
     Attributes
     ----------
     n_outputs : int
+    is_quadratic : bool
+        Whether it is what :meth:`quadratic` returns, everywhere.
     """
 
     n_outputs: int
+    is_quadratic: bool
 
     def value_and_gradient(self, W: Array, b: Array) -> tuple[float, Array, Array]:
         """Return the loss, and its derivatives with respect to W and b.
@@ -79,6 +83,15 @@ class Objective(Protocol):
         -------
         ndarray of shape (n_outputs, rank), ndarray of shape (rank, n_features)
             U and V. None where no such solution is known.
+        """
+
+    def quadratic(self, W: Array, b: Array) -> Quadratic:
+        """Return the loss to second order, the intercepts following the coefficients.
+
+        Parameters
+        ----------
+        W, b : ndarray
+            Where to expand it, b being the best for W, if it is free.
         """
 
     def constant(self) -> float:

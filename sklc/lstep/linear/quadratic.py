@@ -1,5 +1,6 @@
 """Mean squared errors, and their pulled minima."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ from scipy import sparse
 from sklc.lstep.linear.affine import Affine
 from sklc.lstep.linear.arrays import Array, Pair
 from sklc.lstep.linear.cgls import cgls
+from sklc.lstep.linear.curvature import Separate
+from sklc.lstep.linear.exchange import Indices
 from sklc.lstep.linear.gram import Gram
 from sklc.lstep.linear.least_squares import LeastSquares
 
@@ -38,6 +41,8 @@ class SquaredError:
         Whether b is free; zero otherwise.
     """
 
+    is_quadratic = True
+
     def __init__(
         self, X: Any, y: Array, weight: Array, alpha: Array, intercept: bool
     ) -> None:
@@ -51,8 +56,6 @@ class SquaredError:
         self.root = np.sqrt(self.share)
         self.right = self.root[:, None] * (y - self.y_mean)
         self.gram: Gram | None = None
-        if sparse.issparse(X):
-            self.squares = np.asarray(self.share @ X.multiply(X)) - self.x_mean**2
         if not sparse.issparse(X) or min(X.shape) <= _FEW:
             self.cross = self._backward(self.right)
             self.gram = Gram(X, self.share, self.x_mean)
@@ -139,6 +142,28 @@ class SquaredError:
     def best_intercept(self, W: Array, b: Array, tol: float) -> Array:
         """Return the best intercepts: see :meth:`Objective.best_intercept`."""
         return self.y_mean - W @ self.x_mean
+
+    def quadratic(self, W: Array, b: Array) -> Separate:
+        """Return the loss to second order: see :meth:`Objective.quadratic`."""
+        slope = self.value_and_gradient(W, b)[1]
+        return Separate(-slope, self._products, 2 * self.squares, 2 * self.ridge)
+
+    @cached_property
+    def squares(self) -> Array:
+        """The sums of squares of the centred, weighted columns of X."""
+        if sparse.issparse(self.X):
+            return np.asarray(self.share @ self.X.multiply(self.X)) - self.x_mean**2
+        return np.asarray(self.share @ (self.X - self.x_mean) ** 2)
+
+    def _products(self, features: Indices) -> Array:
+        """Return rows of the second derivatives of one output, without ridge."""
+        if self.gram is not None and self.gram.primal:
+            return np.asarray(2 * self.gram.matrix[features])
+        columns = self.X[:, features]
+        if sparse.issparse(columns):
+            columns = columns.toarray()
+        centred = self.root[:, None] * (columns - self.x_mean[features])
+        return np.asarray(2 * self._backward(centred).T)
 
     def low_rank(self, rank: int) -> tuple[Array, Array] | None:
         """Minimise over low-rank W: see :meth:`Objective.low_rank`.

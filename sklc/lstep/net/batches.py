@@ -36,6 +36,11 @@ class Batches:
         Whether to leave out a last batch that is not full.
     order : Tensor of shape (n,) or None
         The numbers of some samples: only these are used, in this order.
+
+    Attributes
+    ----------
+    served : tuple or None
+        The last batch: its samples, its targets, and which rows of all they are.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Batches:
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.order = order
+        self.served: tuple[_Data, Tensor, Any] | None = None
 
     def _n_samples(self) -> int:
         return len(self.y if self.order is None else self.order)
@@ -68,7 +74,9 @@ class Batches:
             part: Any = slice(number * self.batch_size, (number + 1) * self.batch_size)
             if order is not None:
                 part = order[part]
-            yield _apply(self.X, partial(_rows, part=part)), _rows(self.y, part)
+            X, y = _apply(self.X, partial(_rows, part=part)), _rows(self.y, part)
+            self.served = X, y, part
+            yield X, y
 
 
 def batches(net: NeuralNet, dataset: Any, *, training: bool) -> Any:
@@ -86,7 +94,7 @@ def batches(net: NeuralNet, dataset: Any, *, training: bool) -> Any:
     X, y = data
     if options["batch_size"] == -1:
         options["batch_size"] = len(y)
-    if _fits(net.device, X, y):
+    if fits(net.device, X, y):
         X, y = _apply(X, lambda x: x.to(net.device)), y.to(net.device)
     return Batches(X, y, **options)
 
@@ -126,7 +134,7 @@ def measuring_batches(
             plain = batches(net, dataset, training=False)
         if isinstance(plain, Batches):
             order = torch.as_tensor(index).to(plain.y.device)
-            least = _LARGE // max(1, _numbers(plain.X) // n) if larger else 1
+            least = _LARGE // max(1, n_numbers(plain.X) // n) if larger else 1
             size = max(size, min(least, _MANY))
             return Batches(plain.X, plain.y, size, order=order)
     subset = Subset(dataset, index.tolist())
@@ -212,7 +220,8 @@ def _tensor(array: Any) -> Tensor | None:
     return None
 
 
-def _fits(device: Any, *data: _Data) -> bool:
+def fits(device: Any, *data: _Data) -> bool:
+    """Whether data take no more than half of what a device has free."""
     if device is None:  # the user's business: accelerate, for example
         return False
     device = torch.device(device)
@@ -224,7 +233,7 @@ def _fits(device: Any, *data: _Data) -> bool:
     return sum(sizes) < torch.cuda.mem_get_info(device)[0] / 2
 
 
-def _numbers(data: _Data) -> int:
+def n_numbers(data: _Data) -> int:
     """Return how many numbers there are in all."""
     parts = [data] if isinstance(data, Tensor) else data.values()
     return sum(part.numel() for part in parts)

@@ -92,7 +92,7 @@ def _fresh_copy(net: NeuralNet, device: Any) -> NeuralNet:
         for name, value in vars(net).items()
         if isinstance(value, nn.Module) and name in net.get_params(deep=False)
     }
-    fresh = clone(_with(net, **dict.fromkeys(modules)))
+    fresh = clone(with_attributes(net, **dict.fromkeys(modules)))
     vars(fresh).update({name: deepcopied(m) for name, m in modules.items()})
     if device is not None:
         fresh.device = device
@@ -101,7 +101,7 @@ def _fresh_copy(net: NeuralNet, device: Any) -> NeuralNet:
     return fresh
 
 
-def _with(net: NeuralNet, **attributes: Any) -> NeuralNet:
+def with_attributes(net: NeuralNet, **attributes: Any) -> NeuralNet:
     """Return a net with some attributes replaced, sharing all others."""
     other = object.__new__(type(net))
     vars(other).update(vars(net) | attributes)

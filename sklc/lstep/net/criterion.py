@@ -73,9 +73,9 @@ class Criterion:
             return size
         if not isinstance(y, Tensor) or y.is_floating_point():  # probabilities
             return size
-        return self._weights(y).sum()
+        return self.weights(y).sum()
 
-    def _weights(self, y: Tensor) -> Tensor:
+    def weights(self, y: Tensor) -> Tensor:
         """Return the weight of each of some targets, which are numbers of outputs."""
         counts = y != (_NEVER if self.ignored is None else self.ignored)
         weight: Tensor | None = getattr(self.known, "weight", None)
@@ -98,7 +98,7 @@ class Criterion:
             smooth: float = getattr(known, "label_smoothing", 0.0)
             if y.is_floating_point() or smooth:
                 return math.inf
-            total = self._weights(y).double().flatten()
+            total = self.weights(y).double().flatten()
             numbers = y.flatten().masked_fill(total == 0, 0)
             shares = torch.bincount(numbers, total) / total.sum()
             return float(torch.special.entr(shares).sum())

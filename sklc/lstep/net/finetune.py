@@ -91,7 +91,7 @@ class ThetaInTraining(Callback):
             msg = (
                 "The net cannot be fine-tuned: no gradients reached the compressed "
                 "weights. Its training step must call backward() on a loss of the "
-                "module; or leave finetune_epochs at 0."
+                "module; or leave finetune at 0."
             )
             raise RuntimeError(msg)
 

@@ -24,6 +24,7 @@ from sklc.lstep.net.targets import (
     check_targets,
     fitted_targets,
     labels_of,
+    labels_of_outputs,
 )
 from sklc.lstep.net.translation import (
     NetTranslation,
@@ -35,7 +36,13 @@ from sklc.lstep.net.translation import (
 
 
 def understood(
-    net: NeuralNet, X: Any, y: Any, *, trained: bool, extra: Collection[str] = ()
+    net: NeuralNet,
+    X: Any,
+    y: Any,
+    *,
+    trained: bool,
+    extra: Collection[str] = (),
+    alone: bool = False,
 ) -> tuple[NetTranslation, Any, Any]:
     """Check the data of a fit, and translate them.
 
@@ -52,6 +59,8 @@ def understood(
         Whether the net knows its labels already: numbers of its outputs.
     extra : collection of str
         Inputs of the module besides the samples.
+    alone : bool, default=False
+        Whether it can do without targets.
 
     Returns
     -------
@@ -68,6 +77,8 @@ def understood(
         if not trained:
             net.notify("on_train_begin", X=X, y=y)
         return NetTranslation(), X, y
+    if y is None and not alone:
+        _require_targets(net, X)
     translation, X, y = _arrays(net, X, y, extra)
     table = translation.table is not None
     dtypes, output, error = probed(net, X, table=table)
@@ -77,6 +88,8 @@ def understood(
         labels = labels_of(net, given, output, trained=trained, least=2 if table else 1)
         translation = replace(translation, labels=labels)
         y = y if labels is None else _numbered(y, labels.numbers(given))
+    if y is None and is_classifier(net):
+        translation = replace(translation, labels=labels_of_outputs(net, output))
     if not trained:
         shapes = [parameter.shape for parameter in _known(net.module_)]
         module = net.module_
@@ -125,16 +138,20 @@ def _numbered(y: Array, numbers: np.ndarray) -> Array:
     return y if y.dtype == torch.int64 and torch.equal(y, new) else new
 
 
+def _require_targets(net: NeuralNet, X: Any) -> None:
+    if is_table(X) and get_tags(net).target_tags.required:
+        msg = (
+            f"This {type(net).__name__} estimator requires y to be passed, but the "
+            "target y is None."
+        )
+        raise ValueError(msg)
+
+
 def _arrays(
     net: NeuralNet, X: Any, y: Any, extra: Collection[str]
 ) -> tuple[NetTranslation, Any, Any]:
     """Return samples and targets as arrays, checked, and how the samples are read."""
     owner = type(net).__name__
-    if y is None and is_table(X) and get_tags(net).target_tags.required:
-        msg = (
-            f"This {owner} estimator requires y to be passed, but the target y is None."
-        )
-        raise ValueError(msg)
     names = _names(net, X, y, extra)
     if names:
         table = None

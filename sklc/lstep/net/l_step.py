@@ -8,15 +8,18 @@ from skorch import NeuralNet
 from torch import nn
 
 from sklc.checks import (
+    as_float,
     check,
     check_bool,
     check_int,
     check_option,
     check_positive,
+    is_one_of,
     is_positive,
 )
 from sklc.lstep.base import LStep, register
 from sklc.lstep.net.copies import classifier_of, copied
+from sklc.lstep.net.distillation import Distillation
 from sklc.lstep.net.learner import NetLearner
 from sklc.lstep.net.plan import Plan
 
@@ -96,6 +99,8 @@ class NetLStep(LStep):
         pull: str = "auto",
         reestimate_batch_norm: bool = True,
         loss_samples: int = 10_000,
+        distill: float | str = "auto",
+        temperature: float = 4.0,
         device: Any = None,
     ) -> None:
         self.epochs = epochs
@@ -107,6 +112,8 @@ class NetLStep(LStep):
         self.pull = pull
         self.reestimate_batch_norm = reestimate_batch_norm
         self.loss_samples = loss_samples
+        self.distill = distill
+        self.temperature = temperature
         self.device = device
 
     def start(
@@ -117,6 +124,7 @@ class NetLStep(LStep):
         check_option(self, "pull", ("auto", "gradient", "loss"))
         check_bool(self, "reestimate_batch_norm")
         n_samples = check_int(self, "loss_samples", 1)
+        distillation = self._distillation()
         net, trained = copied(estimator, self._device())
         learner = NetLearner(
             net,
@@ -128,6 +136,7 @@ class NetLStep(LStep):
             pull=self.pull,
             n_samples=n_samples,
             renew=self.reestimate_batch_norm,
+            distillation=distillation,
         )
         learner.warn_unless_shuffled()
         return learner
@@ -157,6 +166,14 @@ class NetLStep(LStep):
             lr_schedule=self.lr_schedule,
             clip_lr=self.clip_lr,
         )
+
+    def _distillation(self) -> Distillation:
+        temperature = check_positive(self, "temperature")
+        if is_one_of(self.distill, ("auto",)):
+            return Distillation(None, temperature)
+        share = as_float(self.distill)
+        check(self, "distill", 0.0 <= share <= 1.0, "'auto' or from 0.0 to 1.0")
+        return Distillation(share, temperature)
 
     def _device(self) -> Any:
         if self.device not in (None, "auto"):

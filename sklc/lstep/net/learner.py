@@ -10,6 +10,7 @@ from skorch import NeuralNet
 from skorch.dataset import unpack_data
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.utils.data import Dataset
 
 from sklc.codes import Code, decompress
 from sklc.exceptions import DivergenceError, warn
@@ -19,16 +20,23 @@ from sklc.lstep.net import state as states
 from sklc.lstep.net.batch_norm import reestimate, with_statistics
 from sklc.lstep.net.batches import batches, warn_unless_shuffled
 from sklc.lstep.net.copies import duplicate
+from sklc.lstep.net.distillation import Distillation
 from sklc.lstep.net.finetune import ThetaInTraining, in_training, trained_besides
 from sklc.lstep.net.intake import cannot_be_evaluated, understood
 from sklc.lstep.net.measure import Measure
 from sklc.lstep.net.modules import check_fit_params, check_trainable
+from sklc.lstep.net.objective import Objective
 from sklc.lstep.net.plan import Plan
 from sklc.lstep.net.pull import Pull, automatic_pull, pulled
 from sklc.lstep.net.session import run_epochs, session
 from sklc.lstep.net.signature import signature
 from sklc.lstep.net.targets import check_targets
 from sklc.lstep.net.translation import NetTranslation
+from sklc.lstep.net.unlabelled import (
+    has_targets,
+    paired,
+    split_without_targets,
+)
 from sklc.lstep.net.uses import layer_infos
 from sklc.signature import Signature
 
@@ -53,6 +61,8 @@ class NetLearner(Learner):
     renew : bool, default=True
         Whether statistics of batch normalisation are measured anew for weights that are
         put in.
+    distillation : Distillation or None, default=None
+        How much it learns from the reference; None for not at all.
     """
 
     translation: NetTranslation
@@ -69,46 +79,76 @@ class NetLearner(Learner):
         pull: str = "auto",
         n_samples: int = 10_000,
         renew: bool = True,
+        distillation: Distillation | None = None,
     ) -> None:
         self.estimator = net
         self.plan = plan
-        self._trained = trained
+        self._trained = self._came_trained = trained
         self._pulled = automatic_pull(net) if pull == "auto" else pull
         self._renew = renew
         self._layers: dict[str, LayerInfo] | None = None
+        distillation = distillation or Distillation(0.0)
+        alone = trained and y is None and distillation.replaces_targets(net)
         check_fit_params(self._module, fit_params)
         if plan.n_steps or not trained:
             check_trainable(self._module)
         self.fit_params = fit_params
         self.translation, X, y = understood(
-            net, X, y, trained=trained, extra=fit_params
+            net, X, y, trained=trained, extra=fit_params, alone=alone
         )
         self.data = X, y
-        classes = getattr(net, "classes_inferred_", None)
-        net.check_data(X, y)
-        if trained and classes is not None:  # it may know more than these data have
-            net.classes_inferred_ = classes
-        self._split = net.get_split_datasets(X, y, **fit_params)
+        if not alone or (isinstance(X, Dataset) and has_targets(X)):
+            classes = getattr(net, "classes_inferred_", None)
+            net.check_data(X, y)
+            if trained and classes is not None:  # it may know more than these data have
+                net.classes_inferred_ = classes
+        self._split = (
+            split_without_targets(net, X, fit_params)
+            if alone
+            else net.get_split_datasets(X, y, **fit_params)
+        )
         train, valid = self._split
         self._train_batches = batches(net, train, training=True)
         self._valid_batches = (
             None if valid is None else batches(net, valid, training=False)
         )
         self._measure = Measure(net, train, self._train_batches, n_samples)
-        self._try_out()
+        if alone:
+            self._train_batches = paired(self._train_batches)
+            self._valid_batches = paired(self._valid_batches)
+            self._measure.batches = paired(self._measure.batches)
+        labelled = self._try_out()
+        self._objective = Objective(
+            net,
+            self._measure,
+            distillation,
+            [self._train_batches, self._measure.batches, self._valid_batches],
+            labelled=labelled or not alone,
+            fit_params=fit_params,
+        )
 
-    def _try_out(self) -> None:
-        """Evaluate the net once, and raise what would fail after its training."""
+    def _try_out(self) -> bool:
+        """Evaluate the net once, and raise what would fail after its training.
+
+        Returns
+        -------
+        bool
+            Whether there are targets.
+        """
         batch = self._measure.first()
+        train, found = self._split[0], self._measure.batches
+        labelled = has_targets(train) and getattr(found, "labelled", True)
         lazy = any(is_lazy(p) for p in self._module.parameters())
         try:
             output = self._measure.output(batch)
         except RuntimeError as error:
             raise cannot_be_evaluated(error) from error
-        check_targets(self.estimator, unpack_data(batch)[1], output)
+        if labelled:
+            check_targets(self.estimator, unpack_data(batch)[1], output)
         if lazy or any(is_lazy(p) for p in self._optimized()):
             self.estimator.initialize_optimizer()  # of layers that know their shapes
         states.state_of(self.estimator)
+        return labelled
 
     def _optimized(self) -> Iterator[Tensor]:
         for name in self.estimator._optimizers:
@@ -148,6 +188,25 @@ class NetLearner(Learner):
 
     # ---- training ----
 
+    @property
+    def needs_reference(self) -> bool:  # type: ignore[override]
+        return self._objective.distils and not self._came_trained
+
+    @property
+    def trained_on(self) -> str:  # type: ignore[override]
+        return self._objective.trained_on
+
+    def begin(self) -> None:
+        if self._trained:
+            self._objective.begin()
+
+    @contextmanager
+    def _taught(self) -> Iterator[None]:
+        """Let the net train on what it is measured by."""
+        self.begin()
+        with self._objective.imposed():
+            yield
+
     def train_reference(self) -> None:
         if self._trained:
             return
@@ -159,7 +218,7 @@ class NetLearner(Learner):
     def learn(self, target: Mapping[str, Tensor], mu: float, step: int) -> None:
         rate = self.plan.rate_of(step, mu)
         net, summed = self.estimator, self._measure.criterion.summed
-        with self._quiet(), session(net, *self.data, rate):
+        with self._taught(), self._quiet(), session(net, *self.data, rate):
             pull = self._pull(target, mu)
             with pulled(net, pull, self._pulled, summed=summed):
                 self._run(self.plan.epochs_of(step))
@@ -192,13 +251,14 @@ class NetLearner(Learner):
         if not training.free and not trained_besides(net, training):
             msg = (
                 "There is nothing to fine-tune: Θ has no degrees of freedom, and no "
-                "parameter besides is trained. Leave finetune_epochs at 0."
+                "parameter besides is trained. Leave finetune at 0."
             )
             warn(msg)
             self._put(decompress(theta))
             return dict(theta)
         with (
             in_training(net, training),
+            self._taught(),
             self._quiet(),
             session(net, *self.data, rate),
         ):
@@ -255,10 +315,11 @@ class NetLearner(Learner):
     # ---- measuring, and state ----
 
     def loss(self) -> float:
-        return self._measure.loss()
+        self.begin()
+        return self._objective.loss()
 
     def constant_loss(self) -> float:
-        return self._measure.constant_loss()
+        return self._objective.constant_loss()
 
     def substitute(self, weights: Mapping[str, Tensor]) -> None:
         self._put(weights)

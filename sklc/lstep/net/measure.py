@@ -37,7 +37,9 @@ class Measure:
         self.criterion = Criterion(net)
         # a loss that is not known may depend on the size of its batches
         free = self.criterion.known is not None
-        self.batches = measuring_batches(net, dataset, training, n_samples, larger=free)
+        self.batches: Any = measuring_batches(
+            net, dataset, training, n_samples, larger=free
+        )
         self._usual = type(net).evaluation_step is NeuralNet.evaluation_step
 
     def first(self) -> Any:

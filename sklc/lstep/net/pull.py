@@ -1,6 +1,6 @@
 """The pull of an L step towards the compressed weights, and how a net feels it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -143,11 +143,20 @@ def pulled(
         times = get_len(y_pred if X is None else X) if summed else 1
         return loss + pull(times).to(loss)
 
-    net.get_loss = penalized
+    with replaced_loss(net, penalized):
+        yield
+
+
+@contextmanager
+def replaced_loss(net: NeuralNet, get_loss: Callable[..., Tensor]) -> Iterator[None]:
+    """Let a net take another function for its ``get_loss``, for a while."""
+    before = {name: f for name, f in vars(net).items() if name == "get_loss"}
+    net.get_loss = get_loss
     try:
         yield
     finally:
         del net.get_loss
+        vars(net).update(before)
 
 
 @contextmanager

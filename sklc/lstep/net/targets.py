@@ -77,6 +77,15 @@ def labels_of(
     return None if trained else Labels(classes, ignored)
 
 
+def labels_of_outputs(net: NeuralNet, output: Tensor | None) -> Labels | None:
+    """Return the labels of a net that comes trained, where nobody names any."""
+    given = getattr(net, "classes", None)
+    if given is not None and len(given):
+        return Labels(np.asarray(given))
+    n_outputs = _n_outputs(net, output)
+    return None if n_outputs is None else Labels(np.arange(n_outputs))
+
+
 def _n_outputs(net: NeuralNet, output: Tensor | None) -> int | None:
     """Return how many classes a net predicts, by its largest output."""
     if isinstance(net, NeuralNetBinaryClassifier):
