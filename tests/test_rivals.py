@@ -3,6 +3,7 @@
 import importlib.util
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,14 @@ def test_a_model_that_is_not_compressed_is_told_apart(scheme, net):
     module = NETS[net]()
     with pytest.raises(AssertionError, match=f"no model of the scheme '{scheme}'"):
         bits(scheme, scheme_of(scheme, module), module)
+
+
+@pytest.mark.parametrize("method", ["lc", "direct"])
+def test_models_learn_from_the_reference_alone(method, references):
+    own, cell = references("digits", 0), Cell("digits", "rank", 2)
+    unlabelled = replace(own, train=own.train._replace(y=0 * own.train.y))
+    found = runner.measured(unlabelled, cell, "distilled", method, 0.1)
+    assert found["test_error"] < 20
 
 
 def test_training_goes_on_from_direct_compression(references):

@@ -16,7 +16,6 @@ are trained once, and kept in the folder ``--cache``.
 """
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +23,6 @@ import torch
 
 from benchmarks.rivals import records, tables
 from benchmarks.rivals.cells import cells
-from benchmarks.rivals.methods import LC_DISTILLS
 from benchmarks.rivals.runner import LOSSES, METHODS, Bench, version
 from benchmarks.rivals.tasks import task
 
@@ -70,10 +68,6 @@ def run(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     bench = Bench(options.results, partial(task, cache_folder=options.cache), version())
     for loss in options.loss:
-        methods = list(options.methods)
-        if loss == "distilled" and "lc" in methods and not LC_DISTILLS:
-            print("lc is left out: NetLStep has no 'distill' yet.", file=sys.stderr)
-            methods.remove("lc")
         for cell in cells():
             if (
                 cell.net not in options.net
@@ -81,9 +75,10 @@ def run(options: argparse.Namespace) -> None:
                 or cell.epochs not in options.epochs
             ):
                 continue
-            todo = bench.todo(cell, loss, methods, options.seeds, options.again)
-            for run_ in todo:
-                print(tables.line(bench.run(cell, loss, *run_)), flush=True)
+            for missing in bench.todo(
+                cell, loss, options.methods, options.seeds, options.again
+            ):
+                print(tables.line(bench.run(cell, loss, *missing)), flush=True)
 
 
 def main() -> None:

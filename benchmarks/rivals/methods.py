@@ -28,8 +28,6 @@ from sklc.exceptions import UselessResultWarning
 from sklc.lstep import NetLStep
 from sklc.schemes import ConstraintL0Pruning, Scheme
 
-#: Whether LC can train on the distilled loss.
-LC_DISTILLS = "distill" in NetLStep().get_params()
 #: Batches between two C steps of a straight-through run.
 PERIOD = 10
 #: The share of a run after which supports stay as they are.
@@ -69,23 +67,21 @@ class Run:
 
 
 def lc(run: Run) -> nn.Module:
-    """LC without tuning: it is told its epochs, and the loss if that has no labels."""
-    options = {}
-    if isinstance(run.loss, Distilled):
-        options["l_step"] = NetLStep(distill=1.0, temperature=TEMPERATURE)
+    """LC without tuning: it is told its epochs, and the loss."""
+    distilled = isinstance(run.loss, Distilled)
     # a net that takes half of the epochs lets the compressor spend all of them
     net = run.task.net(run.epochs // 2)
     compressor = LCCompressor(
         FrozenEstimator(net),
         run.scheme,
+        l_step=NetLStep(distill=float(distilled), temperature=TEMPERATURE),
         max_iter=run.epochs,
         random_state=run.task.seed,
-        **options,
     )
     X, y = (tensor.numpy() for tensor in run.task.train)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UselessResultWarning)
-        compressor.fit(X, y)
+        compressor.fit(X, None if distilled else y)
     return compressor.estimator_.module_
 
 
