@@ -67,6 +67,10 @@ class Code(ABC):
         """
         return []
 
+    def leaves(self) -> "list[Code]":
+        """Return the codes that it is made of, which are made of no others."""
+        return [self]
+
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """Return the same code with `function` applied to each of its tensors."""
         return replace(

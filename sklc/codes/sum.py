@@ -51,5 +51,8 @@ class Sum(Code):
             for field, stream in term.streams().items()
         }
 
+    def leaves(self) -> list[Code]:
+        return [leaf for term in self.terms.values() for leaf in term.leaves()]
+
     def multiplicities(self) -> list[tuple[Tensor, Tensor]]:
         return [pair for term in self.terms.values() for pair in term.multiplicities()]

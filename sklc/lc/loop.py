@@ -6,12 +6,13 @@ consumes the iterates: each holds all that the next one depends on, besides the 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from sklc.codes import Code, decompress
-from sklc.lstep.base import Learner
+from sklc.lstep.base import Learner, Part
 from sklc.schemes.base import Scheme
 
 
@@ -134,6 +135,17 @@ def learning_compression(
     the problem is NP-hard in general and no method can promise its optimum; LC ends at
     a feasible point that is good if `mu` grows slowly.
 
+    A learner that is stochastic only begins to solve an L step. It begins at the
+    compressed weights, and how it moves them is added to w:
+
+    .. math:: v \leftarrow \Delta(\Theta), \quad \text{train } v, \quad
+              w \leftarrow w + v - \Delta(\Theta).
+
+    So the gradient of the loss is taken where the result will be. It does so in parts,
+    some batches each, and Θ and λ follow after every one: Θ by a cheap step, until the
+    C step that ends the LC step, and λ by the share of the gap that the pull would have
+    closed in that time.
+
     Parameters
     ----------
     learner : Learner
@@ -157,22 +169,90 @@ def learning_compression(
     M. A. Carreira-Perpinan, Model compression as constrained optimization, with
     application to neural nets. Part I: general framework, arXiv:1707.01209, 2017.
     """
-    weights = learner.weights()
-    layers = learner.layers()
-    layout = Layout.of({name: weights[name] for name in start.theta})
-    step, theta, lam = start.step, start.theta, start.multipliers
-    delta = layout.flatten(decompress(theta))
+    duel = _Duel(learner, scheme, start, multipliers=multipliers)
     iterate = start
     while True:
-        step, mu = step + 1, next_mu(iterate)
-        learner.learn(layout.split(delta + lam / mu), mu, step)
-        w = layout.flatten(learner.weights())
-        theta = scheme.compress(layout.split(w - lam / mu), mu, theta, layers)
-        delta = layout.flatten(decompress(theta))
-        if multipliers:
-            lam = lam - mu * (w - delta)
-        iterate = Iterate(step, mu, w, lam, theta, _relative(w - delta, w))
+        step, mu = iterate.step + 1, next_mu(iterate)
+        if learner.stochastic:
+            next_part = partial(duel.next_part, mu)
+            share = learner.learn_in_parts(duel.part(mu), next_part, mu, step)
+            duel.part_ends()
+        else:
+            learner.learn(duel.target(mu), mu, step)
+            duel.w, share = duel.layout.flatten(learner.weights()), 1.0
+        duel.compress(mu, share)
+        iterate = Iterate(step, mu, duel.w, duel.lam, duel.theta, duel.gap)
         yield iterate
+
+
+class _Duel:
+    """The weights and their compressed form, while each follows the other.
+
+    Parameters
+    ----------
+    learner : Learner
+    scheme : Scheme
+    start : Iterate
+    multipliers : bool
+        Whether λ follows, too.
+
+    Attributes
+    ----------
+    layout : Layout
+    w, lam, delta : Tensor of shape (n,)
+        w, λ and Δ(Θ).
+    theta : dict of str to Code
+    """
+
+    def __init__(
+        self, learner: Learner, scheme: Scheme, start: Iterate, *, multipliers: bool
+    ) -> None:
+        self._learner, self._scheme, self._multipliers = learner, scheme, multipliers
+        self._layers = learner.layers()
+        weights = learner.weights()
+        self.layout = Layout.of({name: weights[name] for name in start.theta})
+        self.w, self.lam, self.theta = start.weights, start.multipliers, start.theta
+        self.delta = self.layout.flatten(decompress(self.theta))
+
+    @property
+    def gap(self) -> float:
+        """``||w - Δ(Θ)|| / ||w||``."""
+        return _relative(self.w - self.delta, self.w)
+
+    def target(self, mu: float) -> dict[str, Tensor]:
+        """Return where the weights are pulled to."""
+        return self.layout.split(self.delta + self.lam / mu)
+
+    def compress(self, mu: float, share: float, *, improve: bool = False) -> None:
+        """Let Θ follow the weights, and λ by a share of its step."""
+        moved = self.layout.split(self.w - self.lam / mu)
+        if improve:
+            self.theta = self._scheme.improve(self.theta, moved, mu, self._layers)
+        else:
+            self.theta = self._scheme.compress(moved, mu, self.theta, self._layers)
+        self.delta = self.layout.flatten(decompress(self.theta))
+        if self._multipliers:
+            self.lam = self.lam - share * mu * (self.w - self.delta)
+
+    # ---- L steps in parts ----
+
+    def part(self, mu: float) -> Part:
+        """Return from where, and to where, the learner goes in the next part."""
+        away = self.delta - self.w
+        return Part(
+            self.layout.split(self.delta),
+            self.layout.split(self.delta + self.lam / mu + away),
+        )
+
+    def part_ends(self) -> None:
+        """Add how the learner has moved the compressed weights to w."""
+        self.w = self.w + self.layout.flatten(self._learner.weights()) - self.delta
+
+    def next_part(self, mu: float, share: float) -> Part:
+        """End a part, which closed a share of the gap, and return the next."""
+        self.part_ends()
+        self.compress(mu, share, improve=True)
+        return self.part(mu)
 
 
 def _relative(difference: Tensor, reference: Tensor) -> float:

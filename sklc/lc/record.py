@@ -66,9 +66,22 @@ class Record:
             reference=reference,
         )
 
-    def next(self, state: State, iterate: Iterate, residual: float) -> State:
-        """Return the state at the step after, the learner being at its weights."""
-        entry, found, learner = self._measured(iterate)
+    def next(
+        self, state: State, iterate: Iterate, residual: float, *, last: bool = True
+    ) -> State:
+        """Return the state at the step after, the learner being at its weights.
+
+        Parameters
+        ----------
+        state : State
+        iterate : Iterate
+        residual : float
+        last : bool, default=True
+            Whether it is the last one: of a stochastic learner the losses of others
+            are estimated from fewer samples.
+        """
+        quick = self.learner.stochastic and not last
+        entry, found, learner = self._measured(iterate, quick=quick)
         better = objective(entry) < objective(state.kept_entry)
         return replace(
             state,
@@ -107,14 +120,36 @@ class Record:
         weights = decompress(theta)
         self.learner.substitute(weights)
         step = state.entry["step"] + 1
-        entry = self._entry(step, math.inf, 0.0, theta, weights)
+        loss = self.learner.loss()
+        entry = self._entry(step, math.inf, 0.0, theta, weights, loss)
         kept, alive = state.kept, not no_better(entry["loss"], constant)
         if alive and objective(entry) < objective(state.kept_entry):
             kept = Kept(step, theta, self.learner.state_dict())
         return replace(state, history=[*state.history, entry], kept=kept)
 
+    def settled(self, state: State) -> State:
+        """Return the state with the iterate that is best, measured on all samples.
+
+        The one that is kept so far may owe that to an estimate. It is measured again,
+        and gives way to direct compression if that is better.
+        """
+        if not state.kept_entry["estimated"]:
+            return state
+        kept, learner = state.kept, self.learner
+        learner.load_state_dict(kept.learner, generators=False)
+        learner.substitute(decompress(kept.theta))
+        entry = {**state.kept_entry, "loss": float(learner.loss()), "estimated": False}
+        history = [*state.history]
+        history[kept.step] = entry
+        found = [replace(kept, learner=learner.state_dict())]
+        if self.keep == "best" and state.direct is not None:
+            found.append(state.direct)
+        best = min(found, key=lambda each: objective(history[each.step]))
+        learner.load_state_dict(state.learner)
+        return replace(state, kept=best, history=history)
+
     def _measured(
-        self, iterate: Iterate
+        self, iterate: Iterate, *, quick: bool = False
     ) -> tuple[dict[str, Any], Kept, dict[str, Any]]:
         """Measure Δ(Θ) in place of the weights, which come back.
 
@@ -132,8 +167,14 @@ class Record:
         weights = learner.weights()
         layout = Layout.of({name: weights[name] for name in theta})
         split = layout.split(iterate.weights)
-        learner.substitute(decompress(theta))
-        entry = self._entry(iterate.step, iterate.mu, iterate.gap, theta, split)
+        dense = decompress(theta)
+        if quick:
+            loss = learner.estimate(dense)
+        else:
+            learner.substitute(dense)
+            loss = learner.loss()
+        entry = self._entry(iterate.step, iterate.mu, iterate.gap, theta, split, loss)
+        entry["estimated"] = quick
         kept = Kept(iterate.step, theta, learner.state_dict())
         learner.load_state_dict(state)
         return entry, kept, state
@@ -145,16 +186,17 @@ class Record:
         gap: float,
         theta: dict[str, Code],
         weights: Mapping[str, Tensor],
+        loss: float,
     ) -> dict[str, Any]:
         """Return what the model, which holds Δ(Θ), is worth."""
-        loss = float(self.learner.loss())
         layers = facts_by_weight(theta, self.scheme, weights, self.layers)
         size = sum(facts["nbits"] for facts in layers.values())
         return {
             "step": step,
             "mu": mu,
             "gap": gap,
-            "loss": loss,
+            "loss": float(loss),
+            "estimated": False,
             "trained_on": self.learner.trained_on,
             "cost": float(self.scheme.cost(theta, weights, self.layers)),
             "nbits": size,

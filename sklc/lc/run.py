@@ -123,11 +123,15 @@ class Run:
         end = self._told(state)
         while not end:
             before, iterate = state.iterate, next(steps)
-            state = record.next(state, iterate, dual_residual(iterate, before))
+            residual = dual_residual(iterate, before)
+            last = bool(self._end(iterate, residual))
+            state = record.next(state, iterate, residual, last=last)
             self.state = state
             end = self._told(state)
+        self.state = state = record.settled(state)
         self.constant_loss = self.learner.constant_loss()
-        if epochs := self._finetune_epochs():
+        n_steps = state.iterate.step
+        if epochs := self._finetune_epochs(state.kept.theta, n_steps):
             self.state = state = self._finetuned(record, state, epochs)
         self.termination = end
         for observer in self.observers:
@@ -140,13 +144,13 @@ class Run:
 
     def _told(self, state: State) -> str:
         """Tell the observers of a step; return why to end, or nothing."""
-        end = self._end(state)
+        end = self._end(state.iterate, state.residual)
         stops = [observer.on_step(state, end) for observer in self.observers]
         return end or ("callback" if any(stops) else "")
 
-    def _end(self, state: State) -> str:
-        step, gap = state.iterate.step, state.iterate.gap
-        if step and gap <= self.tol and state.residual <= self.tol:
+    def _end(self, iterate: Iterate, residual: float) -> str:
+        step = iterate.step
+        if step and iterate.gap <= self.tol and residual <= self.tol:
             return "converged"
         return "max_iter" if step >= self.max_iter else ""
 
@@ -174,7 +178,7 @@ class Run:
         reference = learner.state_dict() if needed else None
         iterate, mu_factor = self._direct()
         state = record.first(iterate, mu_factor, reference_loss, reference)
-        keep = learner.exact or self.keep_reference
+        keep = learner.exact or learner.stochastic or self.keep_reference
         return replace(state, direct=state.kept if keep else None)
 
     def _direct(self) -> tuple[Iterate, float]:
@@ -196,11 +200,13 @@ class Run:
 
     # ---- how it ends ----
 
-    def _finetune_epochs(self) -> int:
+    def _finetune_epochs(self, theta: Theta, n_steps: int) -> int:
         """Return how long to train Θ in the end."""
-        if isinstance(self.finetune, str):
-            return int(self.learner.exact)  # a refit, which knows no epochs
-        return self.finetune
+        if not isinstance(self.finetune, str):
+            return self.finetune
+        if self.learner.exact:
+            return 1  # a refit, which knows no epochs
+        return self.learner.epochs_to_finetune(theta, n_steps)
 
     def _finetuned(self, record: Record, state: State, epochs: int) -> State:
         """Train Θ of the iterate that is kept; keep what comes of it if it is good.

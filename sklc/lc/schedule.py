@@ -20,6 +20,9 @@ START = 0.15
 GROWTH = 45.0
 #: The first pull of a scheme with a cost, as a fraction of where it balances.
 BALANCE = 0.5
+#: The first and the last pull of a scheme with a constraint on a stochastic learner, in
+#: units of the one that would bring weights nearer by a factor of e in a part.
+CLOSED = 0.02, 0.5
 # by so much of what the weights are worth does the first pull raise the loss, if that
 # curves alike in all directions and they are pulled to zero
 _FELT = (START / (1 + START)) ** 2
@@ -75,6 +78,10 @@ def automatic_mu(learner: Learner, scheme: Scheme) -> tuple[Iterate, float]:
     all of them: see :meth:`Probe.settle <sklc.lc.probe.Probe.settle>`. Step 0
     compresses these.
 
+    A stochastic learner takes steps whose length has little to do with curvature. With
+    a constraint the pull goes there by what it does in a part of an L step, apart from
+    the loss: it closes 2 % of the gap at first, and 40 % in the end.
+
     Multiplying the loss (and the cost) by a constant multiplies all of it alike.
 
     Parameters
@@ -90,6 +97,9 @@ def automatic_mu(learner: Learner, scheme: Scheme) -> tuple[Iterate, float]:
         step; schemes with a cost go on from there.
     last : float
     """
+    if learner.stochastic and not scheme.has_cost:
+        first, last = (share / learner.reach for share in CLOSED)
+        return direct_compression(learner, scheme, first), last
     probe = Probe(learner, scheme, _STRONG)
     scale, spot = probe.curved, None
     if scheme.has_cost and learner.exact and scale:

@@ -4,6 +4,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sklearn.base import BaseEstimator
@@ -20,6 +21,22 @@ from sklc.wrappers import unfrozen
 Projection = Callable[[dict[str, Code]], dict[str, Code]]
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of an L step: some batches.
+
+    Attributes
+    ----------
+    start : dict of str to Tensor
+        The weights to train from.
+    target : dict of str to Tensor
+        Where they are pulled to.
+    """
+
+    start: dict[str, Tensor]
+    target: dict[str, Tensor]
+
+
 class Learner(ABC):
     """A model in training: it owns the data, the optimizer and all state.
 
@@ -33,6 +50,11 @@ class Learner(ABC):
     exact : bool
         Whether :meth:`learn` solves the L step whatever the weights are, and so quickly
         that it may be tried.
+    stochastic : bool
+        Whether the loop calls :meth:`learn_in_parts`, and not :meth:`learn`.
+    reach : float
+        Of a stochastic learner: in a part, a pull alone would bring the weights nearer
+        by ``1 - exp(-mu * reach)`` of the gap, before the learning rate falls.
     needs_reference : bool
         Whether it learns from what the model was before compression, and does not come
         with it: a run that goes on must bring it there for :meth:`begin`.
@@ -44,6 +66,8 @@ class Learner(ABC):
     estimator: Any
     translation: Translation = Translation()
     exact: bool = False
+    stochastic: bool = False
+    reach: float = math.inf
     needs_reference: bool = False
     trained_on: str = "targets"
 
@@ -96,6 +120,30 @@ class Learner(ABC):
             Number of the LC step, from 1.
         """
 
+    def learn_in_parts(
+        self, part: Part, next_part: Callable[[float], Part], mu: float, step: int
+    ) -> float:
+        """Begin to solve an L step, some batches at a time.
+
+        Parameters
+        ----------
+        part : Part
+            The first one.
+        next_part : callable
+            Ends a part, at the current weights, and returns the next; it takes the
+            share of the gap that the pull alone would have closed. The last part is
+            left to the caller to end.
+        mu : float
+        step : int
+            Number of the LC step, from 1.
+
+        Returns
+        -------
+        float
+            That share, of the last part.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not learn in parts.")
+
     @abstractmethod
     def loss(self) -> float:
         """Return the mean loss of the current weights over the training data."""
@@ -107,6 +155,14 @@ class Learner(ABC):
     @abstractmethod
     def substitute(self, weights: Mapping[str, Tensor]) -> None:
         """Put compressed weights in, and renew what depends on them (statistics)."""
+
+    def estimate(self, weights: Mapping[str, Tensor]) -> float:
+        """Put compressed weights in, and return about what their loss is.
+
+        It is to cost next to nothing beside an L step, and the same samples every time.
+        """
+        self.substitute(weights)
+        return self.loss()
 
     def finetune(
         self,
@@ -131,6 +187,17 @@ class Learner(ABC):
         """
         msg = f"{type(self).__name__} cannot fine-tune: leave finetune at 0."
         raise NotImplementedError(msg)
+
+    def epochs_to_finetune(self, theta: Mapping[str, Code], n_steps: int) -> int:
+        """Return how long to :meth:`finetune` if nobody says; 0 for not at all.
+
+        Parameters
+        ----------
+        theta : dict of str to Code
+        n_steps : int
+            L steps that were done before.
+        """
+        return 0
 
     def refit(
         self,

@@ -1,7 +1,7 @@
 """The L step of a pipeline: that of its last step, behind the transformers."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,14 @@ from torch import Tensor
 from sklc.budget import Budget
 from sklc.codes import Code
 from sklc.layers import LayerInfo
-from sklc.lstep.base import Learner, LStep, Projection, default_l_step, register
+from sklc.lstep.base import (
+    Learner,
+    LStep,
+    Part,
+    Projection,
+    default_l_step,
+    register,
+)
 from sklc.lstep.translation import Translation
 from sklc.signature import Signature
 from sklc.wrappers import unfrozen
@@ -119,6 +126,7 @@ class PipelineLearner(Learner):
     def __init__(self, pipeline: Any, front: Any, learner: Learner) -> None:
         self._pipeline, self._front, self._learner = pipeline, front, learner
         self.exact = learner.exact
+        self.stochastic = learner.stochastic
         self.translation = _Behind(learner.translation)
 
     @property
@@ -143,6 +151,21 @@ class PipelineLearner(Learner):
     def train_reference(self) -> None:
         self._learner.train_reference()
 
+    def begin(self) -> None:
+        self._learner.begin()
+
+    @property
+    def needs_reference(self) -> bool:  # type: ignore[override]
+        return self._learner.needs_reference
+
+    @property
+    def trained_on(self) -> str:  # type: ignore[override]
+        return self._learner.trained_on
+
+    @property
+    def reach(self) -> float:  # type: ignore[override]
+        return self._learner.reach
+
     def parts(self) -> list[Any]:
         return self._learner.parts()
 
@@ -161,6 +184,11 @@ class PipelineLearner(Learner):
     def learn(self, target: Mapping[str, Tensor], mu: float, step: int) -> None:
         self._learner.learn(target, mu, step)
 
+    def learn_in_parts(
+        self, part: Part, next_part: Callable[[float], Part], mu: float, step: int
+    ) -> float:
+        return self._learner.learn_in_parts(part, next_part, mu, step)
+
     def loss(self) -> float:
         return self._learner.loss()
 
@@ -170,6 +198,9 @@ class PipelineLearner(Learner):
     def substitute(self, weights: Mapping[str, Tensor]) -> None:
         self._learner.substitute(weights)
 
+    def estimate(self, weights: Mapping[str, Tensor]) -> float:
+        return self._learner.estimate(weights)
+
     def finetune(
         self,
         theta: Mapping[str, Code],
@@ -177,6 +208,9 @@ class PipelineLearner(Learner):
         project: Projection | None = None,
     ) -> dict[str, Code]:
         return self._learner.finetune(theta, epochs, project)
+
+    def epochs_to_finetune(self, theta: Mapping[str, Code], n_steps: int) -> int:
+        return self._learner.epochs_to_finetune(theta, n_steps)
 
     def refit(
         self,

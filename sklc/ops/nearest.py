@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sklc.ops.backend import at_least_float32
+from sklc.ops.backend import at_least_float32, sum_dtype
 from sklc.ops.kmeans import Zeros
 from sklc.ops.sorting import count_below
 
@@ -45,6 +45,32 @@ def nearest_or_zero(rows: Tensor, values: Tensor, zeros: Zeros | None) -> Tensor
     index = nearest(rows, values)
     index += 1
     return index.masked_fill_(_between(at_least_float32(rows), zeros), 0)
+
+
+def means_of_groups(rows: Tensor, groups: Tensor, before: Tensor) -> Tensor:
+    """Return the mean of each group of a row's numbers.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (g, n)
+    groups : integer Tensor of shape (g, n)
+        The number of each one's group, from 0; those below are in none.
+    before : Tensor of shape (g, m)
+        What to return for groups that are empty.
+
+    Returns
+    -------
+    Tensor of shape (g, m)
+        In double precision, where the device has that.
+    """
+    g, m = before.shape
+    shift = torch.arange(g, device=rows.device)[:, None] * (m + 1) + 1
+    place = (groups + shift).view(-1)
+    number = torch.bincount(place, minlength=g * (m + 1)).view(g, m + 1)[:, 1:]
+    total = torch.zeros(g * (m + 1), dtype=sum_dtype(rows), device=rows.device)
+    total.index_add_(0, place, rows.reshape(-1).to(total.dtype))
+    mean = total.view(g, m + 1)[:, 1:] / number.clamp(min=1)
+    return torch.where(number > 0, mean, before.to(mean.dtype))
 
 
 def _between(rows: Tensor, zeros: Zeros) -> Tensor:

@@ -91,6 +91,37 @@ class Scheme(BaseEstimator, ABC):
         with torch.no_grad():
             return self._solve(problem, theta or {})
 
+    def improve(
+        self,
+        theta: Mapping[str, Code],
+        weights: Weights,
+        mu: float,
+        layers: Layers | None = None,
+    ) -> Theta:
+        """Follow weights that have moved a little: a cheap step of a C step's kind.
+
+        It is one of a local search (Lloyd's, alternating least squares) where the
+        scheme has one that is cheaper than :meth:`compress`, and that otherwise. In
+        units of its problem it is never worse than `theta`.
+
+        Parameters
+        ----------
+        theta : dict of str to Code
+            A result of :meth:`compress`, or of this method.
+        weights : dict of str to Tensor
+            Those that it compresses, valid as they were then, but for their values.
+        mu : float
+        layers : dict of str to LayerInfo, default=None
+            As for :meth:`compress`.
+
+        Returns
+        -------
+        dict of str to Code
+        """
+        problem = Problem(weights, mu, layers or {}, improve=True)
+        with torch.no_grad():
+            return self._solve(problem, theta)
+
     def check(self, weights: Weights, layers: Layers | None = None) -> None:
         """Raise what :meth:`compress` would raise for these weights, without solving.
 

@@ -10,7 +10,7 @@ from sklc.checks import check, check_bool, check_count, check_real
 from sklc.codes import Code, Factored, Theta
 from sklc.costs import COSTS, Cost, as_cost
 from sklc.layers import LayerInfo
-from sklc.ops.backend import numbers, sum_dtype
+from sklc.ops.backend import at_least_float32, numbers, sum_dtype
 from sklc.ops.svd import SVD
 from sklc.ops.tensors import matricize, matrix_shape
 from sklc.schemes.frontier import RankFrontier, decompose
@@ -37,7 +37,8 @@ class _Ranks(MatrixScheme):
         return frontier.code(int(self._best(frontier, mu, layer)))
 
     def _solve(self, problem: Problem, theta: Mapping[str, Code]) -> Theta:
-        if all(weight.is_cpu for weight in problem.weights.values()):
+        on_cpu = all(weight.is_cpu for weight in problem.weights.values())
+        if problem.improve or on_cpu:
             return super()._solve(problem, theta)  # one frontier in memory at a time
         frontiers = {name: self._frontier(w) for name, w in problem.weights.items()}
         decompose(frontiers.values())
@@ -103,6 +104,20 @@ class LowRank(_Ranks):
         self, frontier: RankFrontier, mu: float, layer: LayerInfo | None
     ) -> int | Tensor:
         return frontier.largest
+
+    def _improve(self, weight: Tensor, warm: Code | None) -> Code | None:
+        """Fit one factor after the other: a step of alternating least squares."""
+        if not (
+            isinstance(warm, Factored)
+            and warm.shape == weight.shape
+            and warm.conv_scheme == self.conv_scheme
+            and 0 < warm.rank == self._allowed(weight.shape)
+        ):
+            return None
+        matrix = matricize(at_least_float32(weight), self.conv_scheme)
+        left, _ = torch.linalg.qr(matrix @ at_least_float32(warm.right).T)
+        factors = (x.to(weight.dtype) for x in (left, left.T @ matrix))
+        return Factored(*factors, tuple(weight.shape), self.conv_scheme)
 
     def _feasible(self, theta: Mapping[str, Code], problem: Problem) -> bool:
         view = self.conv_scheme

@@ -35,6 +35,13 @@ class MatrixScheme(Scheme):
             What is known of its layer.
         """
 
+    def _improve(self, weight: Tensor, warm: Code | None) -> Code | None:
+        """Return a code that is no worse than a warm start, and cheaply found.
+
+        None if there is none that fits, or nothing is cheaper than to compress.
+        """
+        return None
+
     def validate(self) -> None:
         check_option(self, "conv_scheme", VIEWS)
 
@@ -49,7 +56,9 @@ class MatrixScheme(Scheme):
                 raise ValueError(msg)
 
     def _solve(self, problem: Problem, theta: Mapping[str, Code]) -> Theta:
-        return {
-            name: self._compress(weight, problem.mu, problem.layers.get(name))
-            for name, weight in problem.weights.items()
-        }
+        found: Theta = {}
+        for name, weight in problem.weights.items():
+            code = self._improve(weight, theta.get(name)) if problem.improve else None
+            layer = problem.layers.get(name)
+            found[name] = code or self._compress(weight, problem.mu, layer)
+        return found

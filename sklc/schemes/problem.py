@@ -24,11 +24,15 @@ class Problem:
         Penalty parameter, positive.
     layers : dict of str to LayerInfo
         What is known of the layers of the weights: of all, some or none.
+    improve : bool
+        Whether it will do to improve a warm start a little, where that is cheaper than
+        to solve the problem.
     """
 
     weights: Weights
     mu: float = 1.0
     layers: Layers = field(default_factory=dict)
+    improve: bool = False
 
     def only(self, names: Collection[str]) -> "Problem":
         """Return the problem of some of the weights, in their order here."""

@@ -11,8 +11,8 @@ from sklc.checks import check_bool, check_count, check_int
 from sklc.codes import Code, Quantized, Scaled
 from sklc.codes.base import index_dtype
 from sklc.ops.backend import at_least_float32, host_copies, numpy_view, sum_dtype
-from sklc.ops.kmeans import Clustering, kmeans_of_sorted, sorted_rows
-from sklc.ops.nearest import nearest, nearest_or_zero
+from sklc.ops.kmeans import Clustering, Zeros, kmeans_of_sorted, sorted_rows
+from sklc.ops.nearest import means_of_groups, nearest, nearest_or_zero
 from sklc.ops.points import Reals
 from sklc.ops.projections import ternary_scale
 from sklc.ops.sorting import sort
@@ -136,7 +136,9 @@ class AdaptiveQuantization(VectorScheme):
         starts = [self._start(rows, warm) for rows, warm in problems]
         given = iter(host_copies([start for start in starts if start is not None]))
         return [
-            self._code(rows, self._clustered(x, None if s is None else next(given)))
+            self._clustered_code(
+                rows, self._clustered(x, None if s is None else next(given))
+            )
             for (rows, _), x, s in zip(
                 problems, sorted_rows([r for r, _ in problems]), starts, strict=True
             )
@@ -152,6 +154,17 @@ class AdaptiveQuantization(VectorScheme):
             x, k, zero=zero, max_nonzero=kappa, starts=starts, certify=certify
         )
 
+    def _improve(self, rows: Tensor, warm: Code) -> Code | None:
+        """Take a step of Lloyd's algorithm."""
+        start = self._start(rows, warm)
+        if start is None or self.kappa is not None or not start.numel():
+            return None
+        zero = bool(self.zero)
+        start = start.sort(dim=1).values
+        near = nearest_or_zero(rows, start, None) if zero else nearest(rows, start)
+        moved = means_of_groups(rows, near.long() - int(zero), start)
+        return self._code(rows, moved.sort(dim=1).values)
+
     def _start(self, rows: Tensor, warm: Code | None) -> Tensor | None:
         """Return the codebooks of a warm start, if they fit."""
         k, zero = self._values(rows.shape[1])
@@ -164,12 +177,18 @@ class AdaptiveQuantization(VectorScheme):
             return at_least_float32(warm.codebook)
         return None
 
-    def _code(self, rows: Tensor, found: Clustering) -> Code:
+    def _clustered_code(self, rows: Tensor, found: Clustering) -> Code:
+        centers = found.centers.to(rows.device, rows.dtype)
+        return self._code(rows, centers, found.zeros)
+
+    def _code(
+        self, rows: Tensor, centers: Tensor, zeros: Zeros | None = None
+    ) -> Quantized:
         """Give every weight the number of its value."""
         zero = bool(self.zero)
-        codebook = found.centers.to(rows.device, rows.dtype)
+        codebook = centers.to(rows.dtype)
         if zero:
-            index = nearest_or_zero(rows, codebook, found.zeros)
+            index = nearest_or_zero(rows, codebook, zeros)
         else:
             index = nearest(rows, codebook)
         dtype = index_dtype(codebook.shape[1] + zero)
@@ -302,7 +321,22 @@ class ScaledTernaryQuantization(VectorScheme):
         self.granularity = granularity
 
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
-        scale = ternary_scale(rows).to(rows.dtype)
+        return self._code(rows, ternary_scale(rows).to(rows.dtype))
+
+    def _improve(self, rows: Tensor, warm: Code) -> Code | None:
+        """Take a step of Lloyd's algorithm."""
+        if not (isinstance(warm, Scaled) and len(warm.scale) == len(rows)):
+            return None
+        if len(warm.levels) != 3 or warm.scale.dtype != rows.dtype:
+            return None
+        magnitude = rows.abs()
+        support = magnitude > warm.scale[:, None] / 2
+        total = torch.where(support, magnitude, 0).sum(1, dtype=sum_dtype(rows))
+        number = support.sum(1)
+        scale = torch.where(number > 0, total / number.clamp(min=1), warm.scale)
+        return self._code(rows, scale.to(rows.dtype)[:, None])
+
+    def _code(self, rows: Tensor, scale: Tensor) -> Scaled:
         half, values = (
             numpy_view(at_least_float32(scale / 2)),
             numpy_view(at_least_float32(rows)),

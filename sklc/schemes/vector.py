@@ -62,6 +62,17 @@ class VectorScheme(Scheme):
         """
         return [self._compress(rows, mu, warm) for rows, warm in problems]
 
+    def _improve(self, rows: Tensor, warm: Code) -> Code | None:
+        """Return a code that is no worse than a warm start, and cheaply found.
+
+        None if the warm start does not fit, or nothing is cheaper than to compress.
+        """
+        return None
+
+    def _improved(self, rows: Tensor, warm: Code | None, mu: float) -> Code:
+        found = None if warm is None else self._improve(rows, warm)
+        return self._compress(rows, mu, warm) if found is None else found
+
     def _feasible_rows(self, rows: Tensor) -> bool | Tensor:
         """Whether every row of a decompressed matrix keeps the constraint.
 
@@ -102,7 +113,10 @@ class VectorScheme(Scheme):
             for part in laid
             for rows in part.matrices
         ]
-        codes = iter(self._compress_each(problems, problem.mu))
+        if problem.improve:
+            codes = iter([self._improved(*each, problem.mu) for each in problems])
+        else:
+            codes = iter(self._compress_each(problems, problem.mu))
         result: Theta = {}
         for part in laid:
             own = [next(codes) for _ in part.matrices]

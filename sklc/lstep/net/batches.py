@@ -99,6 +99,14 @@ def batches(net: NeuralNet, dataset: Any, *, training: bool) -> Any:
     return Batches(X, y, **options)
 
 
+def n_of(batches: Any) -> int | None:
+    """Return the number of batches; None if nobody knows."""
+    try:
+        return len(batches)
+    except (TypeError, NotImplementedError):
+        return None
+
+
 def measuring_batches(
     net: NeuralNet, dataset: Any, training: Any, n_samples: int, *, larger: bool
 ) -> Any:

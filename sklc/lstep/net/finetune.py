@@ -10,10 +10,13 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Tensor, nn
 
-from sklc.codes import Code, Theta, decompress, degrees_of_freedom
+from sklc.codes import Code, Factored, Theta, decompress, degrees_of_freedom
 from sklc.codes.theta import mapped, multiplicities, trainable
 from sklc.lstep.base import Projection
 from sklc.lstep.net.pull import first_callback
+from sklc.ops.backend import at_least_float32
+
+_DAMPING = 1e-3  # of the mean of the Gram matrix's diagonal
 
 
 class ThetaInTraining(Callback):
@@ -22,7 +25,10 @@ class ThetaInTraining(Callback):
     As soon as a weight has a gradient, it is handed down to the degrees of freedom of
     Θ, which the optimizer trains in its place. Where one of them stands for many
     weights, its gradient is their mean and not their sum: the weights then move as far
-    as by a step of their own, projected on what the code can represent.
+    as by a step of their own, projected on what the code can represent. So they do
+    where they are products of two factors: the gradient of each is divided by the Gram
+    matrix of the other (T. Tong, C. Ma and Y. Chi, Accelerating ill-conditioned
+    low-rank matrix estimation via scaled gradient descent, JMLR 22, 2021).
 
     Parameters
     ----------
@@ -82,6 +88,12 @@ class ThetaInTraining(Callback):
             for tensor, number in multiplicities(self.theta):
                 share = number.clamp(min=1)
                 hook(tensor.register_hook(share.reciprocal().mul))
+            for code in self.theta.values():
+                for leaf in code.leaves():
+                    if isinstance(leaf, Factored):
+                        left, right = partial(_scaled, leaf, 0), partial(_scaled, leaf, 1)
+                        hook(leaf.left.register_hook(left))
+                        hook(leaf.right.register_hook(right))
             for name in trained:
                 weight = self.weights[name]
                 weight.grad = None  # of the last L step
@@ -150,6 +162,18 @@ def in_training(net: NeuralNet, training: ThetaInTraining) -> Iterator[None]:
         stack.enter_context(training.attached())
         stack.enter_context(first_callback(net, training))
         yield
+
+
+@torch.no_grad()
+def _scaled(code: Factored, side: int, gradient: Tensor) -> Tensor:
+    """Return the gradient of a factor of W that moves W as far as its own, or less."""
+    left, right = (at_least_float32(x) for x in (code.left, code.right))
+    columns = at_least_float32(gradient) if side else at_least_float32(gradient).T
+    gram = left.T @ left if side else right @ right.T
+    small = gram.diagonal().mean() * _DAMPING + torch.finfo(gram.dtype).tiny
+    gram.diagonal().add_(small)
+    found = torch.linalg.solve(gram, columns) / 2  # both factors move W
+    return (found if side else found.T).to(gradient.dtype)
 
 
 def _dense(gradient: Tensor | None) -> Tensor | None:

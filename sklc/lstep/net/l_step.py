@@ -22,14 +22,24 @@ from sklc.lstep.net.copies import classifier_of, copied
 from sklc.lstep.net.distillation import Distillation
 from sklc.lstep.net.learner import NetLearner
 from sklc.lstep.net.plan import Plan
+from sklc.lstep.net.pull import automatic_pull, is_sgd, learning_rate
+
+_FASTER = 2.0  # times the learning rate of the net
 
 
 class NetLStep(LStep):
     r"""Train a net with its own optimizer, criterion, batches and device.
 
-    Each L step goes on from the last weights with a fresh optimizer. Callbacks of the
-    net act inside each L step, from ``on_train_begin`` to ``on_train_end``: learning
-    rate schedulers begin anew, early stopping ends the step.
+    Each L step begins at the compressed weights, and how training moves these is added
+    to w: the gradient of the loss is taken where the result will be. In parts of a few
+    batches Θ and the multipliers follow (see
+    :func:`sklc.lc.loop.learning_compression`). In the end, Θ of the best step is
+    fine-tuned (see `finetune` of :class:`~sklc.LCCompressor`) while the learning rate
+    falls to zero along half a cosine.
+
+    Each L step has a fresh optimizer. Callbacks of the net act inside each L step, from
+    ``on_train_begin`` to ``on_train_end``: learning rate schedulers begin anew, early
+    stopping ends the step.
 
     Plain in-memory arrays are cut into batches on the device of the net; iterators and
     datasets of your own are used as they are. A validation split is drawn once for all
@@ -44,13 +54,22 @@ class NetLStep(LStep):
     Parameters
     ----------
     epochs : int or "auto", default="auto"
-        Epochs per L step. ``"auto"`` spreads twice the ``max_epochs`` of the net over
-        the steps, at least one epoch each, and the remainder over the first of them.
+        Epochs per L step. ``"auto"`` spreads twice the ``max_epochs`` of the net, or
+        as many as 2,000 batches take if that is more, over the steps, at least one
+        epoch each, and the remainder over the first of them.
     first_epochs : int or None, default=None
         Epochs of the first L step; None for `epochs`.
-    lr : float or None, default=None
-        Learning rate of the first L step; None for that of the net.
-    lr_decay : float, default=0.98
+    start_at : {"compressed", "weights"}, default="compressed"
+        Where an L step begins, and takes the gradient of the loss: at the compressed
+        weights, or at w as the algorithm was published. L steps that begin at w have no
+        parts.
+    part : int or "auto", default="auto"
+        Batches after which Θ follows the weights, within an L step. ``"auto"`` takes
+        16, or a tenth of an epoch if that is more.
+    lr : float, "auto" or None, default="auto"
+        Learning rate of the first L step; None for that of the net. ``"auto"`` takes
+        twice that for SGD, whose steps `max_update` limits.
+    lr_decay : float, default=1.0
         Factor of the learning rate, see `lr_schedule`; above 0.0, at most 1.0.
     lr_schedule : {"step", "epoch", "restart"}, default="step"
         Whether the learning rate is multiplied by `lr_decay` after each L step, after
@@ -59,11 +78,18 @@ class NetLStep(LStep):
     clip_lr : bool, default=True
         Lower the learning rate of plain SGD to ``1/mu`` where it is above: with a
         larger one strong pulls diverge.
-    pull : {"auto", "gradient", "loss"}, default="auto"
+    max_update : float or None, default=0.05
+        The longest step that a batch may make by SGD, in units of the norm of the
+        weights of two or more dimensions: longer gradients are shortened. None for no
+        limit. Compressed nets are rougher than those they come from, and what was a
+        good learning rate may be too large for them.
+    pull : {"auto", "gradient", "decoupled", "loss"}, default="auto"
         How the pull acts: added to the gradients, which costs next to nothing and
-        leaves the losses that the net records without it; or to the loss, as optimizers
-        that evaluate it several times per step (LBFGS) and training steps of your own
-        (gradient scaling or accumulation, Accelerate) need. ``"auto"`` sees to that.
+        leaves the losses that the net records without it; apart from them after every
+        batch, as optimizers other than SGD need, which rescale gradients; or added to
+        the loss, as optimizers that evaluate it several times per step (LBFGS) and
+        training steps of your own (gradient scaling or accumulation, Accelerate) need.
+        ``"auto"`` sees to that.
     reestimate_batch_norm : bool, default=True
         Whether the statistics of batch normalisation are measured anew, on the training
         data, for the compressed weights.
@@ -92,10 +118,13 @@ class NetLStep(LStep):
         self,
         epochs: int | str = "auto",
         first_epochs: int | None = None,
-        lr: float | None = None,
-        lr_decay: float = 0.98,
+        start_at: str = "compressed",
+        part: int | str = "auto",
+        lr: float | str | None = "auto",
+        lr_decay: float = 1.0,
         lr_schedule: str = "step",
         clip_lr: bool = True,
+        max_update: float | None = 0.05,
         pull: str = "auto",
         reestimate_batch_norm: bool = True,
         loss_samples: int = 10_000,
@@ -105,10 +134,13 @@ class NetLStep(LStep):
     ) -> None:
         self.epochs = epochs
         self.first_epochs = first_epochs
+        self.start_at = start_at
+        self.part = part
         self.lr = lr
         self.lr_decay = lr_decay
         self.lr_schedule = lr_schedule
         self.clip_lr = clip_lr
+        self.max_update = max_update
         self.pull = pull
         self.reestimate_batch_norm = reestimate_batch_norm
         self.loss_samples = loss_samples
@@ -121,7 +153,7 @@ class NetLStep(LStep):
     ) -> NetLearner:
         """Return a learner of a copy of the net (see :meth:`LStep.start`)."""
         plan = self._plan(n_steps)
-        check_option(self, "pull", ("auto", "gradient", "loss"))
+        check_option(self, "pull", ("auto", "gradient", "decoupled", "loss"))
         check_bool(self, "reestimate_batch_norm")
         n_samples = check_int(self, "loss_samples", 1)
         distillation = self._distillation()
@@ -132,7 +164,7 @@ class NetLStep(LStep):
             X,
             y,
             fit_params,
-            plan=replace(plan, total=2 * net.max_epochs),
+            plan=replace(plan, lr=self._lr(net)),
             pull=self.pull,
             n_samples=n_samples,
             renew=self.reestimate_batch_norm,
@@ -140,6 +172,15 @@ class NetLStep(LStep):
         )
         learner.warn_unless_shuffled()
         return learner
+
+    def _lr(self, net: NeuralNet) -> float | None:
+        """Return the first learning rate; None for that of the net."""
+        if not isinstance(self.lr, str):
+            return check_positive(self, "lr", also=(None,))
+        check_option(self, "lr", ("auto",))
+        safe = self.max_update is not None and self.start_at == "compressed"
+        known = is_sgd(net) and automatic_pull(net) == "gradient"
+        return _FASTER * learning_rate(net) if safe and known else None
 
     def is_trained(self, estimator: Any) -> bool:
         """Whether an estimator comes with the weights to start from: a module does."""
@@ -157,14 +198,18 @@ class NetLStep(LStep):
         check(self, "lr_decay", good, "above 0.0 and at most 1.0")
         check_option(self, "lr_schedule", ("step", "epoch", "restart"))
         check_bool(self, "clip_lr")
+        check_option(self, "start_at", ("compressed", "weights"))
+        part = check_int(self, "part", 1, also=("auto",))
         return Plan(
             epochs=None if isinstance(epochs, str) else epochs,
             first_epochs=check_int(self, "first_epochs", 1, also=(None,)),
             n_steps=n_steps,
-            lr=check_positive(self, "lr", also=(None,)),
             lr_decay=float(decay),
             lr_schedule=self.lr_schedule,
             clip_lr=self.clip_lr,
+            compressed=self.start_at == "compressed",
+            part=None if is_one_of(part, ("auto",)) else int(part),
+            max_update=check_positive(self, "max_update", also=(None,)),
         )
 
     def _distillation(self) -> Distillation:

@@ -1,8 +1,8 @@
 """A skorch net in training."""
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -15,10 +15,10 @@ from torch.utils.data import Dataset
 from sklc.codes import Code, decompress
 from sklc.exceptions import DivergenceError, warn
 from sklc.layers import LayerInfo
-from sklc.lstep.base import Learner, Projection
+from sklc.lstep.base import Learner, Part, Projection
 from sklc.lstep.net import state as states
 from sklc.lstep.net.batch_norm import reestimate, with_statistics
-from sklc.lstep.net.batches import batches, warn_unless_shuffled
+from sklc.lstep.net.batches import batches, n_of, warn_unless_shuffled
 from sklc.lstep.net.copies import duplicate
 from sklc.lstep.net.distillation import Distillation
 from sklc.lstep.net.finetune import ThetaInTraining, in_training, trained_besides
@@ -27,7 +27,18 @@ from sklc.lstep.net.measure import Measure
 from sklc.lstep.net.modules import check_fit_params, check_trainable
 from sklc.lstep.net.objective import Objective
 from sklc.lstep.net.plan import Plan
-from sklc.lstep.net.pull import Pull, automatic_pull, pulled
+from sklc.lstep.net.pull import (
+    Limit,
+    Parts,
+    Pull,
+    automatic_pull,
+    first_callback,
+    has_line_search,
+    is_sgd,
+    learning_rate,
+    pulled,
+    reach_of_batch,
+)
 from sklc.lstep.net.session import run_epochs, session
 from sklc.lstep.net.signature import signature
 from sklc.lstep.net.targets import check_targets
@@ -82,7 +93,6 @@ class NetLearner(Learner):
         distillation: Distillation | None = None,
     ) -> None:
         self.estimator = net
-        self.plan = plan
         self._trained = self._came_trained = trained
         self._pulled = automatic_pull(net) if pull == "auto" else pull
         self._renew = renew
@@ -113,16 +123,20 @@ class NetLearner(Learner):
             None if valid is None else batches(net, valid, training=False)
         )
         self._measure = Measure(net, train, self._train_batches, n_samples)
+        self.plan = plan.scaled_to(net.max_epochs, n_of(self._train_batches))
         if alone:
             self._train_batches = paired(self._train_batches)
             self._valid_batches = paired(self._valid_batches)
-            self._measure.batches = paired(self._measure.batches)
+            self._measure.pair()
         labelled = self._try_out()
         self._objective = Objective(
             net,
             self._measure,
             distillation,
-            [self._train_batches, self._measure.batches, self._valid_batches],
+            [
+                *(self._train_batches, self._valid_batches),
+                *(self._measure.batches, self._measure.few),
+            ],
             labelled=labelled or not alone,
             fit_params=fit_params,
         )
@@ -216,23 +230,71 @@ class NetLearner(Learner):
         self._check_finite("Training the reference")
 
     def learn(self, target: Mapping[str, Tensor], mu: float, step: int) -> None:
-        rate = self.plan.rate_of(step, mu)
+        self._learn(Pull([], [], mu), target, None, step)
+
+    def learn_in_parts(
+        self, part: Part, next_part: Callable[[float], Part], mu: float, step: int
+    ) -> float:
+        net, pull = self.estimator, Pull([], [], mu)
+
+        def closed(n_batches: int) -> float:
+            """Return the share of the gap that the pull closes in so many."""
+            return -math.expm1(-mu * n_batches * reach_of_batch(net, self._pulled))
+
+        def follow(n_batches: int) -> None:
+            found = next_part(closed(n_batches))
+            self._put(found.start)
+            self._lead(pull, found.target)
+
+        assert self.plan.part is not None
+        parts = Parts(self.plan.part, follow)
+        self._put(part.start)
+        self._learn(pull, part.target, parts, step)
+        return closed(parts.n_done)
+
+    def _learn(
+        self, pull: Pull, target: Mapping[str, Tensor], parts: Parts | None, step: int
+    ) -> None:
+        rate = self.plan.rate_of(step, pull.mu)
         net, summed = self.estimator, self._measure.criterion.summed
         with self._taught(), self._quiet(), session(net, *self.data, rate):
-            pull = self._pull(target, mu)
-            with pulled(net, pull, self._pulled, summed=summed):
+            self._lead(pull, target)
+            with ExitStack() as acting:
+                if parts is not None:
+                    acting.enter_context(first_callback(net, parts))
+                acting.enter_context(pulled(net, pull, self._pulled, summed=summed))
+                acting.enter_context(self._limited())
                 self._run(self.plan.epochs_of(step))
         self._check_felt(pull, step)
-        self._check_finite(f"L step {step} with mu={mu:.3g}, lr={rate.current:.3g},")
+        what = f"L step {step} with mu={pull.mu:.3g}, lr={rate.current:.3g},"
+        self._check_finite(what)
 
-    def _pull(self, target: Mapping[str, Tensor], mu: float) -> Pull:
-        """Return the pull on what is trained; what is not goes where it is pulled."""
+    def _lead(self, pull: Pull, target: Mapping[str, Tensor]) -> None:
+        """Pull what is trained towards a target, and put there what is not."""
         own = dict(self._module.named_parameters())
-        pulled = [name for name in target if own[name].requires_grad]
-        self._put({name: target[name] for name in target if name not in pulled})
-        return Pull(
-            [own[name] for name in pulled], [target[name] for name in pulled], mu
-        )
+        trained = [name for name in target if own[name].requires_grad]
+        self._put({name: target[name] for name in target if name not in trained})
+        pull.parameters = [own[name] for name in trained]
+        pull.targets = [target[name] for name in trained]
+
+    def _limited(self) -> AbstractContextManager[None]:
+        """Keep steps of SGD short, as compared with the weights, for a while."""
+        net, most = self.estimator, self.plan.max_update
+        if most is None or not is_sgd(net) or self._pulled == "loss":
+            return nullcontext()
+        weights = [w for w in self.weights().values() if w.ndim > 1]
+        return first_callback(net, Limit(weights, most))
+
+    @property
+    def stochastic(self) -> bool:  # type: ignore[override]
+        return self.plan.compressed and not has_line_search(self.estimator)
+
+    @property
+    def reach(self) -> float:  # type: ignore[override]
+        own = learning_rate(self.estimator)
+        scale = self.plan.lr / own if self.plan.lr is not None and own else 1.0
+        batch = scale * reach_of_batch(self.estimator, self._pulled)
+        return batch * (self.plan.part or 1)
 
     def _put(self, weights: Mapping[str, Tensor]) -> None:
         own = self.weights()
@@ -247,6 +309,7 @@ class NetLearner(Learner):
     ) -> dict[str, Code]:
         net = self.estimator
         training = ThetaInTraining(self._module, theta, project)
+        self._put(decompress(theta))
         rate = self.plan.finetuning_rate(epochs)
         if not training.free and not trained_besides(net, training):
             msg = (
@@ -261,12 +324,20 @@ class NetLearner(Learner):
             self._taught(),
             self._quiet(),
             session(net, *self.data, rate),
+            self._limited(),
         ):
             self._run(epochs)
         found = training.result()
         self._put(decompress(found))
         self._check_finite("Fine-tuning")
         return found
+
+    def epochs_to_finetune(self, theta: Mapping[str, Code], n_steps: int) -> int:
+        training = ThetaInTraining(self._module, theta, None)
+        something = training.free or trained_besides(self.estimator, training)
+        if not (self.stochastic and something):
+            return 0
+        return self.plan.epochs_to_finetune(n_steps)
 
     def _run(self, epochs: int) -> None:
         run_epochs(
@@ -322,11 +393,19 @@ class NetLearner(Learner):
         return self._objective.constant_loss()
 
     def substitute(self, weights: Mapping[str, Tensor]) -> None:
+        self._substitute(weights, self._measure.batches)
+
+    def estimate(self, weights: Mapping[str, Tensor]) -> float:
+        self._substitute(weights, self._measure.few)
+        self.begin()
+        return self._objective.loss(quick=True)
+
+    def _substitute(self, weights: Mapping[str, Tensor], batches: Any) -> None:
         self._put(weights)
         net = self.estimator
         layers = with_statistics(net, self._module) if self._renew else []
         if layers:
-            reestimate(net, layers, self._measure.batches)
+            reestimate(net, layers, batches)
 
     def state_dict(self) -> dict[str, Any]:
         return states.state_of(self.estimator)

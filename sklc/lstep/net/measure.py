@@ -7,9 +7,14 @@ import torch
 from skorch import NeuralNet
 from skorch.dataset import get_len, unpack_data
 from torch import Tensor
+from torch.utils.data import IterableDataset
 
 from sklc.lstep.net.batches import measuring_batches
 from sklc.lstep.net.criterion import Criterion
+from sklc.lstep.net.unlabelled import paired
+
+_SHARE = 10  # samples of an epoch for each one to estimate with
+_FEW = 256  # of these, at least
 
 
 class Measure:
@@ -28,6 +33,13 @@ class Measure:
         Its batches for training.
     n_samples : int
         How many samples to measure with, at most.
+
+    Attributes
+    ----------
+    batches : iterable
+        What is measured with.
+    few : iterable
+        A part of that, to estimate with: it takes little time beside an epoch.
     """
 
     def __init__(
@@ -37,8 +49,9 @@ class Measure:
         self.criterion = Criterion(net)
         # a loss that is not known may depend on the size of its batches
         free = self.criterion.known is not None
-        self.batches: Any = measuring_batches(
-            net, dataset, training, n_samples, larger=free
+        self.batches, self.few = (
+            measuring_batches(net, dataset, training, number, larger=free)
+            for number in (n_samples, min(n_samples, _enough(dataset)))
         )
         self._usual = type(net).evaluation_step is NeuralNet.evaluation_step
 
@@ -46,13 +59,17 @@ class Measure:
         """Return the first batch."""
         return next(iter(self.batches))
 
-    def loss(self) -> float:
-        """Return the mean loss over the samples."""
+    def pair(self) -> None:
+        """Let batches be pairs, of samples that have no targets."""
+        self.batches, self.few = paired(self.batches), paired(self.few)
+
+    def loss(self, *, quick: bool = False) -> float:
+        """Return the mean loss over the samples, or a few of them."""
         net = self.net
         total: Any = 0.0
         parts: Any = 0
         net._set_training(False)
-        for batch in self.batches:
+        for batch in self.few if quick else self.batches:
             inputs, y = unpack_data(batch)
             with torch.no_grad():
                 output = net.infer(inputs) if self._usual else self.output(batch)
@@ -75,6 +92,12 @@ class Measure:
         if not all(isinstance(y, Tensor) for y in targets):
             return math.inf
         return self.criterion.constant_loss(torch.cat(targets))
+
+
+def _enough(dataset: Any) -> int:
+    """Return how many samples of a dataset take little time, and say enough."""
+    n = 0 if isinstance(dataset, IterableDataset) else get_len(dataset)
+    return max(_FEW, n // _SHARE)
 
 
 def _product(share: Tensor | int, loss: Tensor) -> Tensor:

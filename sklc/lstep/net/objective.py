@@ -93,10 +93,10 @@ class Objective:
         with self._teacher.teaching(self._net), scored:
             yield
 
-    def loss(self) -> float:
-        """Return the mean loss over the samples to measure with."""
+    def loss(self, *, quick: bool = False) -> float:
+        """Return the mean loss over the samples to measure with, or a few of them."""
         with self.imposed():
-            return self._measure.loss()
+            return self._measure.loss(quick=quick)
 
     def constant_loss(self) -> float:
         """Return a loss that no constant prediction is below; inf if not known."""

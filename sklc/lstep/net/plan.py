@@ -2,9 +2,14 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sklc.lstep.net.rate import Rate
+
+_PART = 16  # batches
+_PARTS = 10  # of an epoch, at most
+_UPDATES = 2000  # of all L steps, at least, where nothing says how long to train
+_TO_FINETUNE = 3  # epochs before for each one of fine-tuning
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,12 @@ class Plan:
         and begins anew at each step.
     clip_lr : bool
         Whether the rate of plain SGD is at most ``1/mu``.
+    compressed : bool
+        Whether an L step begins at the compressed weights.
+    part : int or None
+        Batches after which Θ follows the weights; None to find out.
+    max_update : float or None
+        The largest step of SGD, in units of the norm of the weights.
     """
 
     epochs: int | None = 1
@@ -39,6 +50,23 @@ class Plan:
     lr_decay: float = 1.0
     lr_schedule: str = "step"
     clip_lr: bool = True
+    compressed: bool = False
+    part: int | None = None
+    max_update: float | None = None
+
+    def scaled_to(self, max_epochs: int, n_batches: int | None) -> "Plan":
+        """Return the plan for a net, and batches of which there are so many."""
+        total = 2 * max_epochs
+        part = self.part or _PART
+        if n_batches:
+            total = max(total, math.ceil(_UPDATES / n_batches))
+            part = self.part or max(_PART, n_batches // _PARTS)
+        return replace(self, total=total, part=part)
+
+    def epochs_to_finetune(self, n_steps: int) -> int:
+        """Return how long to train Θ after so many L steps."""
+        trained = sum(self.epochs_of(step) for step in range(1, n_steps + 1))
+        return math.ceil(trained / _TO_FINETUNE)
 
     def epochs_of(self, step: int) -> int:
         """Return the epochs of a step, from 1."""

@@ -81,6 +81,18 @@ class Pull:
             parameter.grad = _with_all_rows(parameter.grad)
 
 
+    @torch.no_grad()
+    def approach(self, share: float) -> None:
+        """Bring the parameters nearer to where they are pulled, by a share of the way.
+
+        What the pull alone does in a step, apart from the optimizer: for those that
+        rescale gradients, and would not feel how strong it is.
+        """
+        self.n_uses += 1
+        if self.parameters:
+            torch._foreach_lerp_(self.parameters, self.targets, share)
+
+
 def _with_all_rows(gradient: Tensor | None) -> Tensor | None:
     """Return a gradient as a sparse tensor that has all of its rows."""
     if gradient is None:
@@ -112,6 +124,117 @@ class GradientPull(Callback):
         self.pull.add_to_gradients(times)
 
 
+class DecoupledPull(Callback):
+    """Bring the weights of a net nearer to where they are pulled, after every batch.
+
+    Parameters
+    ----------
+    pull : Pull
+    """
+
+    def __init__(self, pull: Pull) -> None:
+        self.pull = pull
+
+    def on_batch_end(self, net: NeuralNet, training: bool, **kwargs: Any) -> None:
+        if training:
+            strength = self.pull.mu * learning_rate(net)
+            self.pull.approach(-math.expm1(-strength))
+
+
+class Parts(Callback):
+    """Call a function between the parts of a training.
+
+    Parameters
+    ----------
+    n_batches : int
+        Of a part; the last one may be shorter.
+    between : callable
+        Gets the number of batches of the part that ends.
+
+    Attributes
+    ----------
+    n_done : int
+        Batches of the part that goes on.
+    """
+
+    def __init__(self, n_batches: int, between: Callable[[int], None]) -> None:
+        self.n_batches = n_batches
+        self.between = between
+        self.n_done = 0
+
+    def on_batch_begin(self, net: NeuralNet, training: bool, **kwargs: Any) -> None:
+        if not training:
+            return
+        if self.n_done == self.n_batches:
+            self.between(self.n_done)
+            self.n_done = 0
+        self.n_done += 1
+
+
+class Limit(Callback):
+    """Shorten the gradients of a net, so that no step of SGD moves it far.
+
+    Parameters
+    ----------
+    weights : sequence of Tensor
+        The norm of a step is compared with theirs, when the training begins.
+    most : float
+        The largest quotient.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], most: float) -> None:
+        self._norm = most * _norm(weights)
+
+    def on_grad_computed(self, net: NeuralNet, **kwargs: Any) -> None:
+        parameters, step = [], 0.0
+        for name in net._optimizers:
+            for group in getattr(net, f"{name}_").param_groups:
+                step = max(step, _reach_of(group))
+                parameters += [p for p in group["params"] if p.grad is not None]
+        gradients = [p.grad for p in parameters]
+        if not parameters or not step:
+            return
+        if any(gradient.layout != torch.strided for gradient in gradients):
+            return
+        # on the device: a comparison would have to wait for it
+        factor = self._norm.to(gradients[0]) / (step * _norm(gradients)).to(
+            gradients[0]
+        )
+        factor = torch.where(self._norm > 0, factor.clamp(max=1.0), 1.0)
+        torch._foreach_mul_(gradients, factor.nan_to_num(1.0))
+
+
+def learning_rate(net: NeuralNet) -> float:
+    """Return that of the first parameters that a net optimizes."""
+    return float(getattr(net, f"{net._optimizers[0]}_").param_groups[0]["lr"])
+
+
+def reach_of_batch(net: NeuralNet, how: str) -> float:
+    """Return how far a batch brings the weights where a pull of 1 leads them.
+
+    Parameters
+    ----------
+    net : NeuralNet
+    how : {"gradient", "loss", "decoupled"}
+    """
+    if how == "decoupled":
+        return learning_rate(net)
+    group = getattr(net, f"{net._optimizers[0]}_").param_groups[0]
+    return _reach_of(group)
+
+
+def _reach_of(group: dict[str, Any]) -> float:
+    """Return how far a gradient moves the parameters of a group in the end."""
+    momentum = group.get("momentum", 0.0)
+    rest = (1 - momentum) / (1 - group.get("dampening", 0.0)) if momentum else 1.0
+    return float(group["lr"] / rest) if rest else float(group["lr"])
+
+
+def _norm(tensors: Sequence[Tensor]) -> Tensor:
+    norms = torch._foreach_norm([t.detach() for t in tensors])
+    return torch.linalg.vector_norm(torch.stack([n.float() for n in norms]))
+
+
 @contextmanager
 def pulled(
     net: NeuralNet, pull: Pull, how: str, *, summed: bool = False
@@ -122,14 +245,16 @@ def pulled(
     ----------
     net : NeuralNet
     pull : Pull
-    how : {"gradient", "loss"}
-        Through :class:`GradientPull`, so that the losses that the net records are those
-        without it; or through its loss, as its optimizer or training step needs.
+    how : {"gradient", "decoupled", "loss"}
+        Through :class:`GradientPull` or :class:`DecoupledPull`, so that the losses that
+        the net records are those without it; or through its loss, as its optimizer or
+        training step needs.
     summed : bool, default=False
         Whether the loss of a batch is the sum over its samples, not their mean.
     """
-    if how == "gradient":
-        with first_callback(net, GradientPull(pull, summed)):
+    if how != "loss":
+        acts = DecoupledPull(pull) if how == "decoupled" else GradientPull(pull, summed)
+        with first_callback(net, acts):
             yield
         return
     get_loss = net.get_loss
@@ -171,16 +296,31 @@ def first_callback(net: NeuralNet, callback: Callback) -> Iterator[None]:
 
 
 def automatic_pull(net: NeuralNet) -> str:
-    """Return how a net should be pulled: through its loss where gradients won't do.
+    """Return how a net should be pulled: through its gradients, if they will do.
 
-    Those are optimizers that evaluate the loss several times per step (LBFGS), and nets
-    with a training step of their own (gradient scaling or accumulation, Accelerate).
+    They do not for optimizers that evaluate the loss several times per step (LBFGS),
+    nor for nets with a training step of their own (gradient scaling or accumulation,
+    Accelerate): these are pulled through their loss. Nor for optimizers other than SGD,
+    which rescale gradients: there the pull acts apart from them.
     """
     own_step = any(
         getattr(type(net), name) is not getattr(NeuralNet, name)
         for name in ("train_step", "train_step_single", "_step_optimizer")
     )
-    line_search = isinstance(net.optimizer, type) and issubclass(
-        net.optimizer, torch.optim.LBFGS
+    if own_step or has_line_search(net):
+        return "loss"
+    return "gradient" if is_sgd(net) else "decoupled"
+
+
+def has_line_search(net: NeuralNet) -> bool:
+    """Whether the optimizer of a net evaluates the loss several times per step."""
+    kind = net.optimizer
+    return isinstance(kind, type) and issubclass(kind, torch.optim.LBFGS)
+
+
+def is_sgd(net: NeuralNet) -> bool:
+    """Whether all optimizers of a net are torch's SGD."""
+    return all(
+        isinstance(getattr(net, f"{name}_"), torch.optim.SGD)
+        for name in net._optimizers
     )
-    return "loss" if own_step or line_search else "gradient"
