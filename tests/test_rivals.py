@@ -12,6 +12,7 @@ import torch
 sys.path.append(str(Path(__file__).parents[1]))
 from benchmarks.rivals import records, runner, tables
 from benchmarks.rivals.cells import Cell, bits, cells, scheme_of
+from benchmarks.rivals.methods import l_steps
 from benchmarks.rivals.nets import NETS
 from benchmarks.rivals.tasks import task
 from benchmarks.rivals.training import Labels, outputs, training_loss
@@ -51,6 +52,12 @@ def test_a_model_that_is_not_compressed_is_told_apart(scheme, net):
         bits(scheme, scheme_of(scheme, module), module)
 
 
+@pytest.mark.parametrize("epochs", [2, 3, 15, 40])
+def test_lc_spends_the_epochs_of_its_rivals(epochs):
+    n = l_steps(epochs)
+    assert n + math.ceil(n / 3) <= epochs < n + 1 + math.ceil((n + 1) / 3)
+
+
 @pytest.mark.parametrize("method", ["lc", "direct"])
 def test_models_learn_from_the_reference_alone(method, references):
     own, cell = references("digits", 0), Cell("digits", "rank", 2)
@@ -84,7 +91,7 @@ def test_the_distilled_loss_of_the_reference_is_zero(references):
 
 def test_a_run_goes_on_where_it_stopped(references, tmp_path):
     bench = runner.Bench(tmp_path / "results.json", references, "abc")
-    cell, methods = Cell("digits", "kept5", 1), ["lc", "gmp"]
+    cell, methods = Cell("digits", "kept5", 2), ["lc", "gmp"]
 
     def todo(version="abc", again=()):
         other = runner.Bench(bench.path, references, version)

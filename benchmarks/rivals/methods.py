@@ -3,12 +3,15 @@
 Every method takes a :class:`Run` and leaves a module of the scheme's form.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from sklearn.frozen import FrozenEstimator
+from skorch import NeuralNet
+from skorch.callbacks import Callback
 from torch import Tensor, nn
 
 from benchmarks.rivals.cells import KEPT, covered
@@ -66,23 +69,41 @@ class Run:
         return self.epochs * steps_per_epoch(self.task.train, recipe.batch_size)
 
 
+class BatchCount(Callback):
+    """How many batches all nets have trained on that have this callback."""
+
+    total = 0
+
+    def on_batch_end(self, net: NeuralNet, training: bool, **_: object) -> None:
+        """Count a batch."""
+        BatchCount.total += training
+
+
 def lc(run: Run) -> nn.Module:
     """LC without tuning: it is told its epochs, and the loss."""
     distilled = isinstance(run.loss, Distilled)
-    # a net that takes half of the epochs lets the compressor spend all of them
-    net = run.task.net(run.epochs // 2)
+    net = run.task.net([BatchCount()])
     compressor = LCCompressor(
         FrozenEstimator(net),
         run.scheme,
-        l_step=NetLStep(distill=float(distilled), temperature=TEMPERATURE),
-        max_iter=run.epochs,
+        l_step=NetLStep(epochs=1, distill=float(distilled), temperature=TEMPERATURE),
+        max_iter=l_steps(run.epochs),
         random_state=run.task.seed,
     )
     X, y = (tensor.numpy() for tensor in run.task.train)
+    BatchCount.total = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UselessResultWarning)
         compressor.fit(X, None if distilled else y)
+    if BatchCount.total > run.n_steps:
+        msg = f"LC trained on {BatchCount.total} batches, and was given {run.n_steps}."
+        raise AssertionError(msg)
     return compressor.estimator_.module_
+
+
+def l_steps(epochs: int) -> int:
+    """Return how many L steps of an epoch leave a third as many for fine-tuning."""
+    return max(n for n in range(epochs) if n + math.ceil(n / 3) <= epochs)
 
 
 class DirectHooks(Hooks):

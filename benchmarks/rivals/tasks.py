@@ -1,6 +1,7 @@
 """Tasks: a net, its data, and a trained reference for every seed."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from sklearn.datasets import fetch_openml, load_digits
 from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
@@ -70,12 +72,8 @@ class Task:
         module.load_state_dict(self.reference.state_dict())
         return module
 
-    def net(self, epochs: int) -> NeuralNetClassifier:
-        """Return the reference as a user has it: a fitted net of skorch.
-
-        The net says `epochs` is what training it takes, which is half of what the
-        compressor spends if nobody tells it.
-        """
+    def net(self, callbacks: Sequence[Callback] = ()) -> NeuralNetClassifier:
+        """Return the reference as a user has it: a fitted net of skorch."""
         net = NeuralNetClassifier(
             NETS[self.name],
             criterion=nn.CrossEntropyLoss,
@@ -83,7 +81,7 @@ class Task:
             optimizer__nesterov=True,
             lr=self.recipe.lr,
             batch_size=self.recipe.batch_size,
-            max_epochs=epochs,
+            callbacks=list(callbacks),
             iterator_train__shuffle=True,
             train_split=None,
             verbose=0,
