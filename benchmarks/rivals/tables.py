@@ -59,6 +59,8 @@ class Row(NamedTuple):
         the loss.
     time : float
         Of LC, in bare epochs, over the number of epochs.
+    versions : set of str
+        Of sklc, in the runs of LC.
     """
 
     cell: Cell
@@ -67,6 +69,7 @@ class Row(NamedTuple):
     difference: Difference
     loss_difference: Difference
     time: float
+    versions: set[str]
 
 
 def by_seed(
@@ -106,6 +109,7 @@ def row(results: Iterable[Record], cell: Cell, loss: str) -> Row | None:
             [math.log(a["training_loss"] / b["training_loss"]) for a, b in pairs]
         ),
         fmean(x["process"] / (x["epochs"] * x["bare_epoch"]) for x in own.values()),
+        {x["version"] for x in own.values()},
     )
 
 
@@ -164,6 +168,7 @@ def _summary(rows: Sequence[Row]) -> str:
     error = Difference.of([found.difference.mean for found in rows])
     loss = Difference.of([found.loss_difference.mean for found in rows])
     worse = [found for found in rows if found.difference.is_worse]
+    versions = sorted(set().union(*(found.versions for found in rows)))
     worse_loss = [found for found in rows if found.loss_difference.is_worse]
     return (
         f"Over all {len(rows)} cells LC's test error is {error.text('.2f')} points "
@@ -172,7 +177,8 @@ def _summary(rows: Sequence[Row]) -> str:
         f"({loss.mean / loss.error:+.1f}). It is worse by more than two standard "
         f"errors in {len(worse)} cells in test error, in {len(worse_loss)} in loss. A "
         f"run takes {fmean(found.time for found in rows):.2f} times its bare epochs "
-        f"(at most {max(found.time for found in rows):.2f})."
+        f"(at most {max(found.time for found in rows):.2f}). LC is that of "
+        f"{', '.join(versions)}."
     )
 
 
