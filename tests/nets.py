@@ -50,6 +50,7 @@ def compressor(estimator=None, scheme=None, **options):
         "max_iter": 3,
         "mu_init": 1e-2,
         "mu_factor": 2.0,
+        "finetune": 0,
         "random_state": 0,
     }
     return LCCompressor(

@@ -63,21 +63,13 @@ class Record:
             reference=reference,
         )
 
-    def next(
-        self, state: State, iterate: Iterate, residual: float, *, last: bool = True
-    ) -> State:
+    def next(self, state: State, iterate: Iterate, residual: float) -> State:
         """Return the state at the step after, the learner being at its weights.
 
-        Parameters
-        ----------
-        state : State
-        iterate : Iterate
-        residual : float
-        last : bool, default=True
-            Whether it is the last one: of a stochastic learner the losses of others
-            are estimated from fewer samples.
+        Of a stochastic learner the loss is estimated from some of the samples, until
+        :meth:`settled`.
         """
-        quick = self.learner.stochastic and not last
+        quick = self.learner.stochastic
         entry, found, learner = self._measured(iterate, quick=quick)
         better = objective(entry) < objective(state.kept_entry)
         return replace(
@@ -127,23 +119,27 @@ class Record:
         return replace(state, history=[*state.history, entry], kept=kept)
 
     def settled(self, state: State) -> State:
-        """Return the state with the iterate that is best, measured on all samples.
+        """Return the last state with the best iterate, measured on all samples.
 
-        The one that is kept so far may owe that to an estimate. It is measured again,
-        and gives way to direct compression if that is better.
+        The iterate that is kept so far may owe that to an estimate: it is measured
+        again, and so is the last one. The best of them and direct compression is kept.
         """
-        if not state.kept_entry["estimated"]:
+        if not state.entry["estimated"]:
             return state
-        kept, learner = state.kept, self.learner
-        learner.load_state_dict(kept.learner, generators=False)
-        learner.substitute(decompress(kept.theta))
-        entry = {**state.kept_entry, "loss": float(learner.loss()), "estimated": False}
-        history = [*state.history]
-        history[kept.step] = entry
-        found = [replace(kept, learner=learner.state_dict())]
-        if self.keep == "best" and state.direct is not None:
-            found.append(state.direct)
-        best = min(found, key=lambda each: objective(history[each.step]))
+        learner, history = self.learner, [*state.history]
+        last = Kept(state.iterate.step, state.iterate.theta, state.learner)
+        found = [] if self.keep == "last" or not state.direct else [state.direct]
+        for each in {state.kept.step: state.kept, last.step: last}.values():
+            if history[each.step]["estimated"]:
+                learner.load_state_dict(each.learner, generators=False)
+                learner.substitute(decompress(each.theta))
+                loss = float(learner.loss())
+                entry = {**history[each.step], "loss": loss, "estimated": False}
+                history[each.step] = entry
+                found.append(replace(each, learner=learner.state_dict()))
+        best = found[-1]
+        if self.keep == "best":
+            best = min(found, key=lambda each: objective(history[each.step]))
         learner.load_state_dict(state.learner)
         return replace(state, kept=best, history=history)
 

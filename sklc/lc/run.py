@@ -123,9 +123,7 @@ class Run:
         end = self._told(state)
         while not end:
             before, iterate = state.iterate, next(steps)
-            residual = dual_residual(iterate, before)
-            last = bool(self._end(iterate, residual))
-            state = record.next(state, iterate, residual, last=last)
+            state = record.next(state, iterate, dual_residual(iterate, before))
             self.state = state
             end = self._told(state)
         self.state = state = record.settled(state)
@@ -144,13 +142,13 @@ class Run:
 
     def _told(self, state: State) -> str:
         """Tell the observers of a step; return why to end, or nothing."""
-        end = self._end(state.iterate, state.residual)
+        end = self._end(state)
         stops = [observer.on_step(state, end) for observer in self.observers]
         return end or ("callback" if any(stops) else "")
 
-    def _end(self, iterate: Iterate, residual: float) -> str:
-        step = iterate.step
-        if step and iterate.gap <= self.tol and residual <= self.tol:
+    def _end(self, state: State) -> str:
+        step, gap = state.iterate.step, state.iterate.gap
+        if step and gap <= self.tol and state.residual <= self.tol:
             return "converged"
         return "max_iter" if step >= self.max_iter else ""
 

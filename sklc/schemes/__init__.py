@@ -2,6 +2,11 @@
 
 from sklc.schemes.additive import Additive
 from sklc.schemes.base import Scheme, all_schemes
+from sklc.schemes.levels import (
+    BinaryQuantization,
+    ScaledBinaryQuantization,
+    ScaledTernaryQuantization,
+)
 from sklc.schemes.low_rank import LowRank, RankSelection
 from sklc.schemes.matrix import MatrixScheme
 from sklc.schemes.mixed import Mixed
@@ -12,12 +17,7 @@ from sklc.schemes.pruning import (
     PenaltyL0Pruning,
     PenaltyL1Pruning,
 )
-from sklc.schemes.quantization import (
-    AdaptiveQuantization,
-    BinaryQuantization,
-    ScaledBinaryQuantization,
-    ScaledTernaryQuantization,
-)
+from sklc.schemes.quantization import AdaptiveQuantization
 from sklc.schemes.rows import Blocks
 from sklc.schemes.vector import VectorScheme
 

@@ -10,6 +10,7 @@ from sklc.lstep.base import LStep
 from sklc.lstep.net.copies import copied
 from sklc.lstep.net.l_step import NetLStep
 from sklc.lstep.net.learner import NetLearner
+from sklc.lstep.net.outcome import check_felt, check_finite
 from sklc.lstep.net.plan import Plan
 from sklc.lstep.net.pull import Pull
 
@@ -108,5 +109,7 @@ class FunctionLearner(NetLearner):
         self._lead(pull, target)
         self._module.train()
         self.function(self._module, pull, step, *self.data)
-        self._check_felt(pull, step)
-        self._check_finite(f"L step {step} with mu={mu:.3g}")
+        check_felt(pull, step)
+        check_finite(
+            self.estimator, self.weights().values(), f"L step {step} with mu={mu:.3g}"
+        )

@@ -2,10 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import torch
 from skorch import NeuralNet
 from skorch.dataset import unpack_data
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.data import Dataset
 
 from sklc.codes import Code, decompress
-from sklc.exceptions import DivergenceError, warn
+from sklc.exceptions import warn
 from sklc.layers import LayerInfo
 from sklc.lstep.base import Learner, Part, Projection
 from sklc.lstep.net import state as states
@@ -26,20 +25,20 @@ from sklc.lstep.net.intake import cannot_be_evaluated, understood
 from sklc.lstep.net.measure import Measure
 from sklc.lstep.net.modules import check_fit_params, check_trainable
 from sklc.lstep.net.objective import Objective
+from sklc.lstep.net.outcome import check_felt, check_finite
 from sklc.lstep.net.plan import Plan
 from sklc.lstep.net.pull import (
-    Limit,
     Parts,
     Pull,
     automatic_pull,
     first_callback,
     has_line_search,
-    is_sgd,
-    learning_rate,
+    limited,
+    parameter_groups,
     pulled,
     reach_of_batch,
 )
-from sklc.lstep.net.session import run_epochs, session
+from sklc.lstep.net.session import quiet, run_epochs, session
 from sklc.lstep.net.signature import signature
 from sklc.lstep.net.targets import check_targets
 from sklc.lstep.net.translation import NetTranslation
@@ -159,15 +158,11 @@ class NetLearner(Learner):
             raise cannot_be_evaluated(error) from error
         if labelled:
             check_targets(self.estimator, unpack_data(batch)[1], output)
-        if lazy or any(is_lazy(p) for p in self._optimized()):
+        groups = parameter_groups(self.estimator)
+        if lazy or any(is_lazy(p) for group in groups for p in group["params"]):
             self.estimator.initialize_optimizer()  # of layers that know their shapes
         states.state_of(self.estimator)
         return labelled
-
-    def _optimized(self) -> Iterator[Tensor]:
-        for name in self.estimator._optimizers:
-            for group in getattr(self.estimator, f"{name}_").param_groups:
-                yield from group["params"]
 
     @property
     def _module(self) -> nn.Module:
@@ -227,7 +222,8 @@ class NetLearner(Learner):
         with session(self.estimator, *self.data, None):
             self._run(self.estimator.max_epochs)
         self._trained = True
-        self._check_finite("Training the reference")
+        what = "Training the reference"
+        check_finite(self.estimator, self.weights().values(), what)
 
     def learn(self, target: Mapping[str, Tensor], mu: float, step: int) -> None:
         self._learn(Pull([], [], mu), target, None, step)
@@ -257,17 +253,17 @@ class NetLearner(Learner):
     ) -> None:
         rate = self.plan.rate_of(step, pull.mu)
         net, summed = self.estimator, self._measure.criterion.summed
-        with self._taught(), self._quiet(), session(net, *self.data, rate):
+        with self._taught(), quiet(net), session(net, *self.data, rate):
             self._lead(pull, target)
             with ExitStack() as acting:
                 if parts is not None:
                     acting.enter_context(first_callback(net, parts))
                 acting.enter_context(pulled(net, pull, self._pulled, summed=summed))
-                acting.enter_context(self._limited())
+                acting.enter_context(limited(net, self.weights().values(), self._most))
                 self._run(self.plan.epochs_of(step))
-        self._check_felt(pull, step)
+        check_felt(pull, step)
         what = f"L step {step} with mu={pull.mu:.3g}, lr={rate.current:.3g},"
-        self._check_finite(what)
+        check_finite(self.estimator, self.weights().values(), what)
 
     def _lead(self, pull: Pull, target: Mapping[str, Tensor]) -> None:
         """Pull what is trained towards a target, and put there what is not."""
@@ -277,13 +273,9 @@ class NetLearner(Learner):
         pull.parameters = [own[name] for name in trained]
         pull.targets = [target[name] for name in trained]
 
-    def _limited(self) -> AbstractContextManager[None]:
-        """Keep steps of SGD short, as compared with the weights, for a while."""
-        net, most = self.estimator, self.plan.max_update
-        if most is None or not is_sgd(net) or self._pulled == "loss":
-            return nullcontext()
-        weights = [w for w in self.weights().values() if w.ndim > 1]
-        return first_callback(net, Limit(weights, most))
+    @property
+    def _most(self) -> float | None:
+        return None if self._pulled == "loss" else self.plan.max_update
 
     @property
     def stochastic(self) -> bool:  # type: ignore[override]
@@ -291,9 +283,7 @@ class NetLearner(Learner):
 
     @property
     def reach(self) -> float:  # type: ignore[override]
-        own = learning_rate(self.estimator)
-        scale = self.plan.lr / own if self.plan.lr is not None and own else 1.0
-        batch = scale * reach_of_batch(self.estimator, self._pulled)
+        batch = reach_of_batch(self.estimator, self._pulled, self.plan.lr)
         return batch * (self.plan.part or 1)
 
     def _put(self, weights: Mapping[str, Tensor]) -> None:
@@ -322,14 +312,14 @@ class NetLearner(Learner):
         with (
             in_training(net, training),
             self._taught(),
-            self._quiet(),
+            quiet(net),
             session(net, *self.data, rate),
-            self._limited(),
+            limited(net, self.weights().values(), self._most),
         ):
             self._run(epochs)
         found = training.result()
         self._put(decompress(found))
-        self._check_finite("Fine-tuning")
+        check_finite(net, self.weights().values(), "Fine-tuning")
         return found
 
     def epochs_to_finetune(self, theta: Mapping[str, Code], n_steps: int) -> int:
@@ -348,40 +338,6 @@ class NetLearner(Learner):
             (self._train_batches, self._valid_batches),
             self.fit_params,
         )
-
-    @contextmanager
-    def _quiet(self) -> Iterator[None]:
-        """Keep skorch from printing its table of epochs."""
-        net = self.estimator
-        verbose, net.verbose = net.verbose, 0
-        try:
-            yield
-        finally:
-            net.verbose = verbose
-
-    def _check_felt(self, pull: Pull, step: int) -> None:
-        if not pull.n_uses:
-            msg = (
-                f"The net did not feel the pull of L step {step}: its training uses "
-                "neither get_loss, nor the callbacks' on_grad_computed, nor (a "
-                "function passed as l_step) the pull. Use one of them."
-            )
-            raise RuntimeError(msg)
-
-    def _check_finite(self, what: str) -> None:
-        weights = self.weights().values()
-        finite = bool(torch.stack([w.isfinite().all() for w in weights]).all())
-        history = self.estimator.history
-        loss = history[-1].get("train_loss", 0.0) if history else 0.0
-        if finite and math.isfinite(loss):
-            return
-        found = f"the loss is {loss}" if finite else "a weight is not finite"
-        msg = (
-            f"{what} diverged: {found}. Lower the learning rate (lr), "
-            "clip gradients (skorch.callbacks.GradientNormClipping), or let mu begin "
-            "lower or grow more slowly (mu_init, mu_factor)."
-        )
-        raise DivergenceError(msg)
 
     # ---- measuring, and state ----
 

@@ -1,8 +1,8 @@
 """The pull of an L step towards the compressed weights, and how a net feels it."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -187,10 +187,9 @@ class Limit(Callback):
 
     def on_grad_computed(self, net: NeuralNet, **kwargs: Any) -> None:
         parameters, step = [], 0.0
-        for name in net._optimizers:
-            for group in getattr(net, f"{name}_").param_groups:
-                step = max(step, _reach_of(group))
-                parameters += [p for p in group["params"] if p.grad is not None]
+        for group in parameter_groups(net):
+            step = max(step, _reach_of(group))
+            parameters += [p for p in group["params"] if p.grad is not None]
         gradients = [p.grad for p in parameters]
         if not parameters or not step:
             return
@@ -204,23 +203,49 @@ class Limit(Callback):
         torch._foreach_mul_(gradients, factor.nan_to_num(1.0))
 
 
+def limited(
+    net: NeuralNet, weights: Iterable[Tensor], most: float | None
+) -> AbstractContextManager[None]:
+    """Let a :class:`Limit` act on a net, for a while, if its optimizers are SGD.
+
+    Parameters
+    ----------
+    net : NeuralNet
+    weights : iterable of Tensor
+        Of which those of two or more dimensions count.
+    most : float or None
+        None for no limit.
+    """
+    if most is None or not is_sgd(net):
+        return nullcontext()
+    return first_callback(net, Limit([w for w in weights if w.ndim > 1], most))
+
+
+def parameter_groups(net: NeuralNet) -> Iterator[dict[str, Any]]:
+    """Yield the groups of parameters that a net optimizes."""
+    for name in net._optimizers:
+        yield from getattr(net, f"{name}_").param_groups
+
+
 def learning_rate(net: NeuralNet) -> float:
     """Return that of the first parameters that a net optimizes."""
-    return float(getattr(net, f"{net._optimizers[0]}_").param_groups[0]["lr"])
+    return float(next(parameter_groups(net))["lr"])
 
 
-def reach_of_batch(net: NeuralNet, how: str) -> float:
+def reach_of_batch(net: NeuralNet, how: str, lr: float | None = None) -> float:
     """Return how far a batch brings the weights where a pull of 1 leads them.
 
     Parameters
     ----------
     net : NeuralNet
     how : {"gradient", "loss", "decoupled"}
+    lr : float or None, default=None
+        The learning rate; None for that of the optimizer.
     """
-    if how == "decoupled":
-        return learning_rate(net)
-    group = getattr(net, f"{net._optimizers[0]}_").param_groups[0]
-    return _reach_of(group)
+    group = dict(next(parameter_groups(net)))
+    if lr is not None:
+        group["lr"] = lr
+    return float(group["lr"]) if how == "decoupled" else _reach_of(group)
 
 
 def _reach_of(group: dict[str, Any]) -> float:

@@ -57,6 +57,16 @@ def session(net: NeuralNet, X: Any, y: Any, rate: Rate | None) -> Iterator[None]
         raise RuntimeError(msg)
 
 
+@contextmanager
+def quiet(net: NeuralNet) -> Iterator[None]:
+    """Keep skorch from printing its table of epochs, for a while."""
+    verbose, net.verbose = net.verbose, 0
+    try:
+        yield
+    finally:
+        net.verbose = verbose
+
+
 def run_epochs(
     net: NeuralNet,
     epochs: int,
