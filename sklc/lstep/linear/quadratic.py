@@ -88,6 +88,16 @@ class SquaredError:
         X = np.sqrt(gram.values)[:, None] * gram.vectors.T
         return Reduced(X, X @ W.T, rest)
 
+    def value(self, W: Array, b: Array) -> float:
+        """Return the loss."""
+        if self.reduced is not None:
+            return self.value_and_gradient(W, b)[0]
+        error = self.X @ W.T + b - self.y
+        value = (self.share[:, None] * error**2).sum() + (
+            self.ridge * (W**2).sum(1)
+        ).sum()
+        return float(value)
+
     def value_and_gradient(self, W: Array, b: Array) -> tuple[float, Array, Array]:
         """Return the loss and its derivatives with respect to W and b."""
         if self.reduced is not None and (self.intercept or not b.any()):
