@@ -92,7 +92,7 @@ def split(name: str, data: str | None) -> tuple[Any, Any, Any, Any]:
         X = (X / 16).astype("float32")
     elif name == "friedman":
         X, y = make_friedman1(3000, noise=1.0, random_state=0)
-        X, y = X.astype("float32"), y.astype("float32")[:, None]
+        X, y = X.astype("float32"), y.astype("float32")
     else:
         X, y, X_test, y_test = mnist(data)
         if name.startswith("lenet5"):
@@ -140,10 +140,11 @@ def trained(name: str, data: Any, reference: str | None, seed: int) -> NeuralNet
             for key, parameter in net.module_.named_parameters():
                 parameter.copy_(torch.as_tensor(weights[key]))
         return net
-    return net.fit(X, y)
+    return net.fit(X, y[:, None] if isinstance(net, NeuralNetRegressor) else y)
 
 
 def error(model: Any, X: Any, y: Any) -> float:
+    """Return the test error in %, or 1 - R2."""
     return 100 * (1 - float(model.score(X, y)))
 
 
@@ -174,16 +175,15 @@ def runs(options: Any, known: dict[str, Any]) -> Iterator[tuple[str, dict[str, A
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UselessResultWarning)
                 compressor.fit(X[:n], y[:n])
-            yield (
-                key,
-                {
-                    "reference": error(net, X_test, y_test),
-                    "error": error(compressor, X_test, y_test),
-                    "gap": compressor.history_[-1]["gap"],
-                    "best_step": compressor.best_step_,
-                    "seconds": perf_counter() - start,
-                },
-            )
+            seconds = perf_counter() - start
+            found = {
+                "reference": error(net, X_test, y_test),
+                "error": error(compressor, X_test, y_test),
+                "gap": compressor.history_[-1]["gap"],
+                "best_step": compressor.best_step_,
+                "seconds": seconds,
+            }
+            yield key, found
 
 
 def table(found: dict[str, Any], shares: list[float], temperature: float) -> str:
@@ -192,9 +192,8 @@ def table(found: dict[str, Any], shares: list[float], temperature: float) -> str
     for key, value in found.items():
         case, scheme, share, T, _ = key.split(" | ")
         if float(T) == temperature:
-            rows.setdefault((case, scheme), {}).setdefault(float(share), []).append(
-                value
-            )
+            row = rows.setdefault((case, scheme), {})
+            row.setdefault(float(share), []).append(value)
     lines = ["| | scheme | reference |" + "".join(f" {s} |" for s in shares) + " s |"]
     lines.append("|---" * (len(shares) + 4) + "|")
     for (case, scheme), by_share in rows.items():

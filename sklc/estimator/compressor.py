@@ -133,12 +133,14 @@ class LCCompressor(
         `keep_reference` is true. They take and return what ``estimator_`` does.
     history_ : list of dict
         For every step, from direct compression (step 0) on: ``step``, ``mu``, ``gap``
-        (``||w - Δ(Θ)|| / ||w||``), ``loss`` and ``cost`` of Δ(Θ), ``nbits`` of Θ, the
-        ``compression_ratio`` of the model, ``layers`` (by the name of a compressed
+        (``||w - Δ(Θ)|| / ||w||``), ``loss`` and ``cost`` of Δ(Θ), what the loss is of
+        (``trained_on``: "targets", "reference" or "targets and reference", see
+        :class:`~sklc.lstep.NetLStep`), ``nbits`` of Θ, the ``compression_ratio`` of the
+        model, ``layers`` (by the name of a compressed
         weight: its ``nbits``, ``cost``, and ``rank`` where it has one) and ``seconds``
         since the start. Fine-tuning adds one more, with infinite ``mu``.
     reference_loss_ : float
-        Mean training loss of the uncompressed model.
+        Mean training loss of the uncompressed model, by the same measure.
     n_iter_ : int
         LC steps done.
     best_step_ : int
@@ -236,6 +238,8 @@ class LCCompressor(
         X : array-like, Tensor, dict or Dataset
             Whatever the estimator accepts.
         y : array-like, default=None
+            A net that comes trained needs none: it then learns from its own outputs,
+            as they were before compression (see :class:`~sklc.lstep.NetLStep`).
         **fit_params : dict
             Passed on to the training of the estimator.
 
@@ -277,7 +281,8 @@ class LCCompressor(
                 saved = checkpoints[0].state if checkpoints else None
                 state = saved and resumed(saved, learner, self.scheme)
                 train_reference = self._training(learner, identity, trained)
-            as_if = partial(as_if_ended, learner)
+            keep = options.keep_reference
+            as_if = partial(as_if_ended, learner, keep_reference=keep)
             n_steps = options.max_iter
             run = Run(
                 learner,
@@ -294,7 +299,7 @@ class LCCompressor(
             try:
                 run.execute()
             finally:
-                self._finish(learner, run)
+                self._finish(learner, run, keep)
         run.warn_if_useless()
         return self
 
@@ -343,9 +348,11 @@ class LCCompressor(
             generators=self.random_state is not None,
         )
 
-    def _finish(self, learner: Learner, run: Run) -> None:
+    def _finish(self, learner: Learner, run: Run, keep: bool) -> None:
         if run.state is None:
             forget(self)
         else:
-            for name, value in fitted(learner, run.state, run.termination).items():
+            end = run.termination
+            found = fitted(learner, run.state, end, keep_reference=keep)
+            for name, value in found.items():
                 setattr(self, name, value)

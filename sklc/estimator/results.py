@@ -32,7 +32,9 @@ def put_back_if_it_fails(compressor: Any) -> Iterator[None]:
         raise
 
 
-def fitted(learner: Learner, state: State, termination: str) -> dict[str, Any]:
+def fitted(
+    learner: Learner, state: State, termination: str, *, keep_reference: bool
+) -> dict[str, Any]:
     """Return the fitted attributes by name; the learner comes to the iterate kept.
 
     Parameters
@@ -41,9 +43,13 @@ def fitted(learner: Learner, state: State, termination: str) -> dict[str, Any]:
     state : State
     termination : str
         Why the run ended.
+    keep_reference : bool
+        Whether the models before compression are among them.
     """
     beside = {}
-    if state.reference is not None and state.direct is not None:
+    if keep_reference:
+        assert state.reference is not None
+        assert state.direct is not None
         beside["reference_"] = _copy_at(learner, state.reference)
         beside["direct_"] = _copy_at(learner, state.direct.learner)
     kept = state.kept
@@ -73,9 +79,11 @@ def fitted(learner: Learner, state: State, termination: str) -> dict[str, Any]:
     return found | learner.translation.features
 
 
-def as_if_ended(learner: Learner, state: State, termination: str) -> dict[str, Any]:
+def as_if_ended(
+    learner: Learner, state: State, termination: str, *, keep_reference: bool
+) -> dict[str, Any]:
     """Return copies of the fitted attributes; the learner goes on from where it is."""
-    found = fitted(learner, state, termination)
+    found = fitted(learner, state, termination, keep_reference=keep_reference)
     # the learner knows best how to copy models
     found["estimator_"] = learner.fitted_copy()
     models = {name: found.pop(name) for name in _MODELS if name in found}

@@ -23,6 +23,8 @@ BALANCE = 0.5
 #: The first and the last pull of a scheme with a constraint on a stochastic learner, in
 #: units of the one that would bring weights nearer by a factor of e in a part.
 CLOSED = 0.02, 0.5
+#: The same, where the scheme decides nothing: its pull may be strong from the start.
+SMOOTH = 0.2, 2.0
 # by so much of what the weights are worth does the first pull raise the loss, if that
 # curves alike in all directions and they are pulled to zero
 _FELT = (START / (1 + START)) ** 2
@@ -77,7 +79,9 @@ def automatic_mu(learner: Learner, scheme: Scheme) -> tuple[Iterate, float]:
 
     A stochastic learner takes steps whose length has little to do with curvature. With
     a constraint the pull goes there by what it does in a part of an L step, apart from
-    the loss: it closes 2 % of the gap at first, and 40 % in the end.
+    the loss: it closes 2 % of the gap at first, and 40 % in the end; 18 and 86 % where
+    the scheme has nothing to decide (:attr:`Scheme.smooth
+    <sklc.schemes.Scheme.smooth>`).
 
     Multiplying the loss (and the cost) by a constant multiplies all of it alike.
 
@@ -95,7 +99,8 @@ def automatic_mu(learner: Learner, scheme: Scheme) -> tuple[Iterate, float]:
     last : float
     """
     if learner.stochastic and not scheme.has_cost:
-        first, last = (share / learner.reach for share in CLOSED)
+        pulls = SMOOTH if scheme.smooth else CLOSED
+        first, last = (pull / learner.reach for pull in pulls)
         return direct_compression(learner, scheme, first), last
     probe = Probe(learner, scheme, _STRONG)
     if learner.exact:

@@ -146,7 +146,8 @@ class Learner(ABC):
         float
             That share, of the last part.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not learn in parts.")
+        msg = f"{type(self).__name__} does not learn in parts."
+        raise NotImplementedError(msg)
 
     @abstractmethod
     def loss(self) -> float:

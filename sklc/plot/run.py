@@ -30,6 +30,8 @@ class RunDisplay:
         Of the model before.
     best_step : int or None, default=None
         The step that was kept.
+    trained_on : str, default="targets"
+        What the losses are of (as in ``history_``).
 
     Attributes
     ----------
@@ -59,10 +61,12 @@ class RunDisplay:
         *,
         reference_loss: float | None = None,
         best_step: int | None = None,
+        trained_on: str = "targets",
     ) -> None:
         check_steps(len(mu), mu=mu, loss=loss, gap=gap, n_bytes=n_bytes)
         self.mu, self.loss, self.gap, self.n_bytes = mu, loss, gap, n_bytes
         self.reference_loss, self.best_step = reference_loss, best_step
+        self.trained_on = trained_on
 
     @classmethod
     def from_compressor(cls, compressor: Any) -> Self:
@@ -88,6 +92,7 @@ class RunDisplay:
             [(entry["nbits"] + rest) / 8 for entry in history],
             reference_loss=compressor.reference_loss_,
             best_step=compressor.best_step_,
+            trained_on=history[0]["trained_on"],
         )
 
     def plot(self, ax: Any = None) -> Self:
@@ -119,7 +124,8 @@ class RunDisplay:
             loss.plot(self.best_step, kept, "k*", label="kept", **star)
         if loss.get_legend_handles_labels()[0]:
             loss.legend(fontsize="small")
-        loss.set(ylabel="training loss", yscale=scale_of(known))
+        of = "" if self.trained_on == "targets" else f"\n({self.trained_on})"
+        loss.set(ylabel=f"training loss{of}", yscale=scale_of(known))
         loss.margins(y=0.12)
 
         # a gap of zero (fine-tuning has none) is no point of a logarithmic axis

@@ -52,6 +52,15 @@ class Scheme(BaseEstimator, ABC):
         return type(self)._cost is not Scheme._cost
 
     @property
+    def smooth(self) -> bool:
+        """Whether weights of a given size can turn into each other without a jump.
+
+        Low rank is smooth. Supports and assignments to values are not: they must be
+        decided, and decisions take time.
+        """
+        return False
+
+    @property
     def rescales_distortion(self) -> bool:
         """Whether the C step measures its distortion in units of its own."""
         return False

@@ -29,6 +29,10 @@ class Composition(_BaseComposition, Scheme):
             for (name, scheme), part in zip(pairs, self.schemes, strict=True)
         ]
 
+    @property
+    def smooth(self) -> bool:
+        return all(scheme.smooth for _, scheme in self._named)
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters, those of the parts as ``name__parameter``."""
         if deep and _way_back(self):  # never valid: validate() will say so

@@ -94,6 +94,10 @@ class LowRank(_Ranks):
         super().validate()
         check_count(self, "rank")
 
+    @property
+    def smooth(self) -> bool:
+        return True
+
     def _allowed(self, shape: torch.Size) -> int:
         return count(self.rank, min(matrix_shape(shape, self.conv_scheme)))
 
@@ -116,8 +120,9 @@ class LowRank(_Ranks):
             return None
         matrix = matricize(at_least_float32(weight), self.conv_scheme)
         left, _ = torch.linalg.qr(matrix @ at_least_float32(warm.right).T)
-        factors = (x.to(weight.dtype) for x in (left, left.T @ matrix))
-        return Factored(*factors, tuple(weight.shape), self.conv_scheme)
+        right = (left.T @ matrix).to(weight.dtype)
+        size = tuple(weight.shape)
+        return Factored(left.to(weight.dtype), right, size, self.conv_scheme)
 
     def _feasible(self, theta: Mapping[str, Code], problem: Problem) -> bool:
         view = self.conv_scheme

@@ -174,7 +174,8 @@ def test_the_loss_is_a_mean_of_both(name):
 def test_training_is_that_of_a_loop_by_hand(name):
     _, criterion, options, _, y, _ = CASES[name]
     net = net_of(name).initialize()
-    step = NetLStep(epochs=2, lr_decay=1.0, distill=SHARE, temperature=T)
+    settings = {"lr_decay": 1.0, "max_update": None}
+    step = NetLStep(epochs=2, distill=SHARE, temperature=T, **settings)
     learner = step.start(FrozenEstimator(net), X, y, n_steps=1)
     learner.learn({}, 1.0, 1)
 

@@ -18,10 +18,6 @@ from sklc.lstep.net.divergence import Divergence, divergence_of
 from sklc.lstep.net.pull import replaced_loss
 from sklc.ops.copies import deepcopied
 
-_SHARE = 0.0  # of a reference that is good, beside targets
-_GOOD = (
-    0.5  # of the loss of the best constant: then the reference is worth learning from
-)
 _MANY = 256  # samples, that go through the reference at once
 _FEW = 1000  # outputs of a sample, which are kept even if samples are smaller
 #: Methods through which a batch of ours could reach the loss as another one.
@@ -45,6 +41,15 @@ class Distillation:
     share: float | None = 0.0
     temperature: float = 4.0
 
+    def share_of(self, *, labelled: bool) -> float:
+        """Return the share: where nothing says it, all without targets and else none.
+
+        Beside targets it helps some nets and harms others, as measured.
+        """
+        if self.share is not None:
+            return self.share
+        return 0.0 if labelled else 1.0
+
     def replaces_targets(self, net: NeuralNet) -> bool:
         """Whether a net that comes trained needs no targets, or could do without.
 
@@ -66,13 +71,11 @@ class Distillation:
         ValueError
             If it is wanted and what the outputs of the net mean is not known.
         """
-        if self.share == 0.0:
+        if not self.share_of(labelled=labelled):
             return None
         found = divergence_of(net, criterion, self.temperature)
-        if found is not None and (criterion.known or self.share or not labelled):
+        if found is not None:
             return found
-        if self.share is None and labelled:
-            return None
         asked = "no targets" if self.share is None else f"distill={self.share}"
         msg = (
             f"NetLStep got {asked}, but what the outputs of the net mean does not "
@@ -83,23 +86,6 @@ class Distillation:
             "MSELoss, L1Loss, SmoothL1Loss, HuberLoss), or pass y and set distill=0.0."
         )
         raise ValueError(msg)
-
-    def decided(self, *, labelled: bool, own: float, constant: float) -> float:
-        """Return the share.
-
-        Parameters
-        ----------
-        labelled : bool
-        own : float
-            The own loss of the reference.
-        constant : float
-            That of the best constant output; inf if not known.
-        """
-        if self.share is not None:
-            return self.share
-        if not labelled:
-            return 1.0
-        return _SHARE if own < _GOOD * constant else 0.0
 
 
 class Teacher:

@@ -175,7 +175,7 @@ def _scaled(code: Factored, side: int, gradient: Tensor) -> Tensor:
     gram = left.T @ left if side else right @ right.T
     small = gram.diagonal().mean() * _DAMPING + torch.finfo(gram.dtype).tiny
     gram.diagonal().add_(small)
-    found = torch.linalg.solve(gram, columns) / 2  # both factors move W
+    found: Tensor = torch.linalg.solve(gram, columns) / 2  # both factors move W
     return (found if side else found.T).to(gradient.dtype)
 
 

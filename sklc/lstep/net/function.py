@@ -104,7 +104,8 @@ class FunctionLearner(NetLearner):
         self.function = function
 
     def learn(self, target: Mapping[str, Tensor], mu: float, step: int) -> None:
-        pull = self._pull(target, mu)
+        pull = Pull([], [], mu)
+        self._lead(pull, target)
         self._module.train()
         self.function(self._module, pull, step, *self.data)
         self._check_felt(pull, step)

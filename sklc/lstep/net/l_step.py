@@ -97,9 +97,35 @@ class NetLStep(LStep):
         Iterates are compared by their mean loss over at most this many samples of the
         training data, evenly spaced and always the same, in batches of a fixed random
         order.
+    distill : float or "auto", default="auto"
+        How much the net learns from the reference (the net as it was before
+        compression, in evaluation): the loss is ``1 - distill`` times its own, plus
+        `distill` times the divergence of its outputs from those of the reference. At
+        1.0 targets do not count (only through weights of classes, and labels that are
+        ignored), and a net that comes trained needs none. ``"auto"`` is 0.0 where there
+        are targets, and 1.0 where there are none.
+    temperature : float, default=4.0
+        T, by which logits are divided for that divergence.
     device : str, torch.device or None, default=None
         Where to train, such as ``"cuda"``; None for the device of the net, ``"auto"``
         for a GPU if there is one.
+
+    Notes
+    -----
+    The divergence from the outputs r of the reference is, for classifiers,
+
+    .. math:: T^2\,\mathrm{KL}(\mathrm{softmax}(r/T) \,\|\, \mathrm{softmax}(z/T)),
+
+    that of the probabilities of each label for nets of several labels (or of two
+    classes with one output), and the squared error for numbers. What logits z are
+    follows from the criterion: outputs themselves (``CrossEntropyLoss``,
+    ``BCEWithLogitsLoss``), or logarithms of the probabilities that they are
+    (``NLLLoss`` in a ``NeuralNetClassifier``, ``BCELoss``). With any other criterion,
+    or a ``get_loss`` of your own, a function from outputs to probabilities of classes
+    as the ``predict_nonlinearity`` of the net says it; without one, ``"auto"`` leaves
+    the loss as it is. Outputs for plain arrays are computed once, and kept if they take
+    no more memory than the samples; batches of your own iterators, which may augment
+    them, go through a frozen copy of the reference.
 
     Examples
     --------
@@ -112,6 +138,9 @@ class NetLStep(LStep):
     M. A. Carreira-Perpinan and Y. Idelbayev, Model compression as constrained
     optimization, with application to neural nets. Part II: quantization,
     arXiv:1707.04319, 2017 (the clipped learning rates).
+
+    G. Hinton, O. Vinyals and J. Dean, Distilling the knowledge in a neural network,
+    arXiv:1503.02531, 2015.
     """
 
     def __init__(
@@ -176,7 +205,8 @@ class NetLStep(LStep):
     def _lr(self, net: NeuralNet) -> float | None:
         """Return the first learning rate; None for that of the net."""
         if not isinstance(self.lr, str):
-            return check_positive(self, "lr", also=(None,))
+            rate: float | None = check_positive(self, "lr", also=(None,))
+            return rate
         check_option(self, "lr", ("auto",))
         safe = self.max_update is not None and self.start_at == "compressed"
         known = is_sgd(net) and automatic_pull(net) == "gradient"

@@ -49,7 +49,6 @@ class Objective:
         self._labelled = labelled
         self._fit_params = fit_params
         self._teacher: Teacher | None = None
-        self._begun = False
         self._divergence = distillation.divergence(
             net, measure.criterion, labelled=labelled
         )
@@ -65,23 +64,16 @@ class Objective:
 
     def begin(self) -> None:
         """Take the current weights as the reference, unless there is one."""
-        if self._begun or self._divergence is None:
+        if self._teacher is not None or self._divergence is None:
             return
-        self._begun = True
-        share = self._distillation.decided(
+        self._teacher = Teacher(
+            self._net,
+            self._divergence,
+            self._distillation.share_of(labelled=self._labelled),
+            self._batches,
             labelled=self._labelled,
-            own=self._measure.loss() if self._labelled else math.inf,
-            constant=self._own_constant_loss(),
+            fit_params=self._fit_params,
         )
-        if share:
-            self._teacher = Teacher(
-                self._net,
-                self._divergence,
-                share,
-                self._batches,
-                labelled=self._labelled,
-                fit_params=self._fit_params,
-            )
 
     @contextmanager
     def imposed(self) -> Iterator[None]:

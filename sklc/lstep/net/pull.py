@@ -1,5 +1,6 @@
 """The pull of an L step towards the compressed weights, and how a net feels it."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -231,7 +232,8 @@ def _reach_of(group: dict[str, Any]) -> float:
 
 def _norm(tensors: Sequence[Tensor]) -> Tensor:
     norms = torch._foreach_norm([t.detach() for t in tensors])
-    return torch.linalg.vector_norm(torch.stack([n.float() for n in norms]))
+    total: Tensor = torch.linalg.vector_norm(torch.stack([n.float() for n in norms]))
+    return total
 
 
 @contextmanager

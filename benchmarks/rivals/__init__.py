@@ -1,0 +1,1 @@
+"""LC without tuning, against what else one would do: see ``docs/rivals.md``."""
