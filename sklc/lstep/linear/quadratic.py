@@ -17,7 +17,7 @@ from sklc.lstep.linear.least_squares import LeastSquares
 
 _FEW = 300  # rows or columns of sparse data: their products are factored quickly
 _TIGHT = 1e-10  # of the gradient
-_CLOSE = 1e-4  # of what is asked of an iterative method, which goes on from its end
+_CLOSE = 1e-5  # of what is asked of an iterative method, which goes on from its end
 
 
 @dataclass(frozen=True)
