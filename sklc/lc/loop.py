@@ -16,6 +16,9 @@ from sklc.lstep.base import Learner, Part
 from sklc.schemes.base import Scheme
 
 
+_PARTS = 8  # of L steps from one C step to the next, at least
+
+
 @dataclass(frozen=True)
 class Layout:
     """Named tensors laid end to end in one flat vector.
@@ -142,9 +145,10 @@ def learning_compression(
               w \leftarrow w + v - \Delta(\Theta).
 
     So the gradient of the loss is taken where the result will be. It does so in parts,
-    some batches each, and Θ and λ follow after every one: Θ by a cheap step, until the
-    C step that ends the LC step, and λ by the share of the gap that the pull would have
-    closed in that time.
+    some batches each, and Θ and λ follow after every one: λ by the share of the gap
+    that the pull would have closed in that time, and Θ by a cheap step
+    (:meth:`Scheme.improve <sklc.schemes.Scheme.improve>`), or by a whole C step where
+    an LC step ends, but no more often than every eight parts.
 
     Parameters
     ----------
@@ -174,13 +178,16 @@ def learning_compression(
     while True:
         step, mu = iterate.step + 1, next_mu(iterate)
         if learner.stochastic:
+            duel.n_parts = 0
             next_part = partial(duel.next_part, mu)
             share = learner.learn_in_parts(duel.part(mu), next_part, mu, step)
             duel.part_ends()
+            before, after = (each * duel.n_parts // _PARTS for each in (step - 1, step))
+            duel.compress(mu, share, improve=before == after)
         else:
             learner.learn(duel.target(mu), mu, step)
-            duel.w, share = duel.layout.flatten(learner.weights()), 1.0
-        duel.compress(mu, share)
+            duel.w = duel.layout.flatten(learner.weights())
+            duel.compress(mu, 1.0)
         iterate = Iterate(step, mu, duel.w, duel.lam, duel.theta, duel.gap)
         yield iterate
 
@@ -202,6 +209,8 @@ class _Duel:
     w, lam, delta : Tensor of shape (n,)
         w, λ and Δ(Θ).
     theta : dict of str to Code
+    n_parts : int
+        That were done in an L step.
     """
 
     def __init__(
@@ -213,6 +222,7 @@ class _Duel:
         self.layout = Layout.of({name: weights[name] for name in start.theta})
         self.w, self.lam, self.theta = start.weights, start.multipliers, start.theta
         self.delta = self.layout.flatten(decompress(self.theta))
+        self.n_parts = 0
 
     @property
     def gap(self) -> float:
@@ -247,6 +257,7 @@ class _Duel:
     def part_ends(self) -> None:
         """Add how the learner has moved the compressed weights to w."""
         self.w = self.w + self.layout.flatten(self._learner.weights()) - self.delta
+        self.n_parts += 1
 
     def next_part(self, mu: float, share: float) -> Part:
         """End a part, which closed a share of the gap, and return the next."""
