@@ -114,7 +114,8 @@ def subsets(options):
                 LinearRegression(), X, y, 4, ["abess", "OMP"]
             ).items():
                 hits[method] += value <= least * (1 + 1e-9)
-        print(f"correlation {name:<12} goal {goal}: {hits}", flush=True)
+        found = ", ".join(f"{method} {n}" for method, n in hits.items())
+        print(f"correlation {name:<12} goal {goal}: {found}", flush=True)
 
 
 def synthetic(options):

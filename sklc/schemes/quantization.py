@@ -1,6 +1,5 @@
 """Quantization to learned values."""
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -193,10 +192,8 @@ class AdaptiveQuantization(VectorScheme):
         return Quantized(codebook, index.to(dtype), zero)
 
     def _budgets(self, problem: Problem) -> Budgets:
-        def most(n: int) -> float:
-            return math.inf if self.kappa is None else count(self.kappa, n)
-
-        return self._row_budgets(problem, 0, most)
+        kappa = 1.0 if self.kappa is None else self.kappa
+        return self._row_budgets(problem, 0, lambda n: float(count(kappa, n)))
 
     def _feasible_rows(self, rows: Tensor) -> Tensor:
         k, zero = self._values(rows.shape[1])

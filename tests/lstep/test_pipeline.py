@@ -196,8 +196,8 @@ def test_features_are_selected_by_them(select):
     assert found.get_support().tolist() == [False, True, True, False, False]
 
 
-def test_a_pipeline_has_no_coefficients_of_its_own():
+def test_a_pipeline_shows_the_coefficients_of_what_it_ends_in():
     pipeline = make_pipeline(PolynomialFeatures(), Ridge())
     lc = LCCompressor(pipeline, SCHEME, max_iter=1).fit(X, Y)
-    assert not hasattr(lc, "coef_")
-    assert not hasattr(lc, "intercept_")
+    assert np.array_equal(lc.coef_, lc.estimator_[-1].coef_)
+    assert lc.intercept_ == lc.estimator_[-1].intercept_

@@ -130,8 +130,10 @@ class Tableau:
         rise[-1, :-1] = np.where(room[rows[enters]], alone, np.inf)
         rise[:-1, -1] = leave - price
         flat = rise.ravel()
-        first = np.argpartition(flat, min(most, flat.size - 1))[:most]
-        first = first[np.argsort(flat[first], kind="stable")]
+        first = np.array([np.argmin(flat)])
+        if most > 1:
+            first = np.argpartition(flat, min(most, flat.size - 1))[:most]
+            first = first[np.argsort(flat[first], kind="stable")]
         out, into = np.unravel_index(first, rise.shape)
         S, enters = np.append(S, -1), np.append(enters, -1)
         return [

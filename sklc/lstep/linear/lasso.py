@@ -32,14 +32,14 @@ def shrunk(
         Largest slope of the intercepts in the end, of an iterative method.
     """
     b = objective.best_intercept(W, b, tol)
-    value = objective.value_and_gradient(W, b)[0] + search.price(W)
+    value = objective.value(W, b) + search.price(W)
     for _ in range(_NEWTON):
         aim = search.minimum(objective.quadratic(W, b), W.ravel()).reshape(W.shape)
         share, before = 1.0, value
         while share > _SHORT:
             new = W + share * (aim - W)
             new_b = objective.best_intercept(new, b, tol)
-            found = objective.value_and_gradient(new, new_b)[0] + search.price(new)
+            found = objective.value(new, new_b) + search.price(new)
             if found < value:
                 W, b, value = new, new_b, found
                 break

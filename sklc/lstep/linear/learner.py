@@ -179,7 +179,7 @@ class LinearLearner(Learner):
 
     @limited
     def loss(self) -> float:
-        return self.loss_function.value_and_gradient(self._coef, self._intercept)[0]
+        return self.loss_function.value(self._coef, self._intercept)
 
     def constant_loss(self) -> float:
         return self.loss_function.constant()

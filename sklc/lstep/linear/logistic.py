@@ -45,6 +45,11 @@ class LogLoss:
         self.ridge = 1 / (C * weight.sum())
         self.one_hot = np.eye(n_classes)[y]
 
+    def value(self, W: Array, b: Array) -> float:
+        """Return the loss."""
+        value = self._data_term(self.X @ W.T + b)[0]
+        return float(value + self.ridge / 2 * (W**2).sum())
+
     def value_and_gradient(self, W: Array, b: Array) -> tuple[float, Array, Array]:
         """Return the loss and its derivatives with respect to W and b."""
         value, slope = self._data_term(self.X @ W.T + b)

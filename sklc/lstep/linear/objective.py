@@ -20,6 +20,15 @@ class Objective(Protocol):
     n_outputs: int
     is_quadratic: bool
 
+    def value(self, W: Array, b: Array) -> float:
+        """Return the loss.
+
+        Parameters
+        ----------
+        W : ndarray of shape (n_outputs, n_features)
+        b : ndarray of shape (n_outputs,)
+        """
+
     def value_and_gradient(self, W: Array, b: Array) -> tuple[float, Array, Array]:
         """Return the loss, and its derivatives with respect to W and b.
 

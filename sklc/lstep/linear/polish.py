@@ -166,7 +166,7 @@ class Exchange:
         return table.best(self._rows, held < self._most, self._price, most)
 
     def _value(self, support: Indices, pair: Pair) -> float:
-        loss = self._objective.value_and_gradient(*pair)[0]
+        loss = self._objective.value(*pair)
         return loss + self._price * len(support)
 
     def _fitted(self, support: Indices, pair: Pair) -> tuple[float, Indices, Pair]:

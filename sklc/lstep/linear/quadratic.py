@@ -17,7 +17,7 @@ from sklc.lstep.linear.least_squares import LeastSquares
 
 _FEW = 300  # rows or columns of sparse data: their products are factored quickly
 _TIGHT = 1e-10  # of the gradient
-_CLOSE = 1e-4  # of what is asked of an iterative method, which goes on from its end
+_CLOSE = 1e-5  # of what is asked of an iterative method, which goes on from its end
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,16 @@ class SquaredError:
         rest = float(((self.right - self._forward(W.T)) ** 2).sum())
         X = np.sqrt(gram.values)[:, None] * gram.vectors.T
         return Reduced(X, X @ W.T, rest)
+
+    def value(self, W: Array, b: Array) -> float:
+        """Return the loss."""
+        if self.reduced is not None:
+            return self.value_and_gradient(W, b)[0]
+        error = self.X @ W.T + b - self.y
+        value = (self.share[:, None] * error**2).sum() + (
+            self.ridge * (W**2).sum(1)
+        ).sum()
+        return float(value)
 
     def value_and_gradient(self, W: Array, b: Array) -> tuple[float, Array, Array]:
         """Return the loss and its derivatives with respect to W and b."""
