@@ -15,7 +15,6 @@ from sklc.codes import Code, decompress
 from sklc.lstep.base import Learner, Part
 from sklc.schemes.base import Scheme
 
-
 _PARTS = 8  # of L steps from one C step to the next, at least
 
 
