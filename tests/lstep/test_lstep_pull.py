@@ -251,7 +251,7 @@ def test_the_net_is_as_before_when_training_fails(pull):
 
 
 def test_an_invalid_pull_is_refused():
-    with pytest.raises(ValueError, match="'auto', 'gradient', 'loss'"):
+    with pytest.raises(ValueError, match="'auto', 'gradient', 'decoupled', 'loss'"):
         started(pull="push")
 
 

@@ -204,10 +204,9 @@ class NetLStep(LStep):
 
     def _lr(self, net: NeuralNet) -> float | None:
         """Return the first learning rate; None for that of the net."""
-        if not isinstance(self.lr, str):
-            rate: float | None = check_positive(self, "lr", also=(None,))
+        rate: float | str | None = check_positive(self, "lr", also=("auto", None))
+        if not isinstance(rate, str):
             return rate
-        check_option(self, "lr", ("auto",))
         safe = self.max_update is not None and self.start_at == "compressed"
         known = is_sgd(net) and automatic_pull(net) == "gradient"
         return _FASTER * learning_rate(net) if safe and known else None
