@@ -419,7 +419,10 @@ def test_layers_say_how_often_a_weight_is_used():
         ),
         ({"clip_lr": 0}, r"clip_lr must be True or False\."),
         ({"reestimate_batch_norm": "no"}, "reestimate_batch_norm must be True or Fal"),
-        ({"pull": np.ones(2)}, "pull must be one of 'auto', 'gradient', 'decoupled', 'loss'"),
+        (
+            {"pull": np.ones(2)},
+            "pull must be one of 'auto', 'gradient', 'decoupled', 'loss'",
+        ),
         ({"epochs": np.ones(2)}, "epochs must be 'auto' or an int of at least 1"),
         ({"epochs": 1.5}, "epochs must be 'auto' or an int of at least 1"),
         ({"epochs": True}, "epochs must be 'auto' or an int of at least 1"),

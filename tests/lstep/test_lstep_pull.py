@@ -137,18 +137,27 @@ def test_a_penalty_on_nothing_is_zero():
     assert penalty().item() == 0.0
 
 
+def adam(groups, **options):
+    return torch.optim.Adam(groups)
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "expected"),
     [
         (NeuralNetClassifier, {}, "gradient"),
-        (NeuralNetClassifier, {"optimizer": torch.optim.Adam}, "gradient"),
+        (NeuralNetClassifier, {"optimizer": torch.optim.Adam}, "decoupled"),
         (NeuralNetClassifier, {"optimizer": torch.optim.LBFGS}, "loss"),
         (
             NeuralNetClassifier,
             {"optimizer": type("B", (torch.optim.LBFGS,), {})},
             "loss",
         ),
-        (NeuralNetClassifier, {"optimizer": lambda *a, **k: None}, "gradient"),
+        (NeuralNetClassifier, {"optimizer": adam}, "decoupled"),
+        (
+            NeuralNetClassifier,
+            {"optimizer": type("S", (torch.optim.SGD,), {})},
+            "gradient",
+        ),
         (Accumulating, {}, "loss"),
         (Scaling, {}, "loss"),
         (Stepping, {}, "loss"),
@@ -156,7 +165,7 @@ def test_a_penalty_on_nothing_is_zero():
     ],
 )
 def test_the_pull_is_chosen_by_the_net(kind, options, expected):
-    assert automatic_pull(classifier(kind, **options)) == expected
+    assert automatic_pull(classifier(kind, **options).initialize()) == expected
 
 
 def test_accelerate_is_pulled_through_the_loss():
