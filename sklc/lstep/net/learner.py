@@ -204,22 +204,18 @@ class NetLearner(Learner):
     def learn_in_parts(
         self, part: Part, next_part: Callable[[float], Part], mu: float, step: int
     ) -> float:
-        net, pull = self.estimator, Pull([], [], mu)
+        pull = Pull([], [], mu)
 
-        def closed(n_batches: int) -> float:
-            """Return the share of the gap that the pull closes in so many."""
-            return -math.expm1(-mu * n_batches * reach_of_batch(net, self._pulled))
-
-        def follow(n_batches: int) -> None:
-            found = next_part(closed(n_batches))
+        def follow(reach: float) -> None:
+            found = next_part(-math.expm1(-mu * reach))
             self._put(found.start)
             self._lead(pull, found.target)
 
         assert self.plan.part is not None
-        parts = Parts(self.plan.part, follow)
+        parts = Parts(self.plan.part, self._pulled, follow)
         self._put(part.start)
         self._learn(pull, part.target, parts, step)
-        return closed(parts.n_done)
+        return -math.expm1(-mu * parts.reach)
 
     def _learn(
         self, pull: Pull, target: Mapping[str, Tensor], parts: Parts | None, step: int
