@@ -223,6 +223,36 @@ def test_an_lc_step_is_what_plain_torch_makes_of_it(name, scheme, part):
     assert not torch.allclose(found.weights, start.weights, atol=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("part", "whole"),
+    [
+        (1, [1, 2, 3, 4]),  # eight parts in each step
+        (2, [2, 4]),
+        (4, [4]),
+        (8, []),
+    ],
+)
+def test_whole_c_steps_end_lc_steps_of_eight_parts_together(part, whole, monkeypatch):
+    learner = started(part=part, **NEW)
+    scheme = AdaptiveQuantization(k=2)
+    compress, seen = scheme.compress, []
+    start = direct_compression(learner, scheme, 0.5)
+
+    def spy(*args):
+        seen.append(1)
+        return compress(*args)
+
+    monkeypatch.setattr(scheme, "compress", spy)
+    steps = learning_compression(learner, scheme, start, lambda _: 0.5)
+    counts = [0]
+    for _ in range(4):
+        next(steps)
+        counts.append(len(seen))
+    grown = [step for step in range(1, 5) if counts[step] > counts[step - 1]]
+    assert grown == whole
+    assert len(seen) == len(whole)
+
+
 def test_without_multipliers_they_stay():
     scheme = AdaptiveQuantization(k=2)
     learner = started(part=2, **NEW)
