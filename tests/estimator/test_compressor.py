@@ -431,7 +431,8 @@ def test_a_model_without_matrices_is_refused(data):
 def test_a_diverging_step_is_an_error(trained, data):
     net = copy.deepcopy(trained)
     net.set_params(lr=1e30)
-    step = NetLStep(lr=None, clip_lr=False, max_update=None)
+    usual = {"lr": None, "clip_lr": False, "max_update": None}
+    step = NetLStep(start_at="weights", **usual)
     lc = compressor(FrozenEstimator(net), l_step=step)
     with pytest.raises(
         DivergenceError, match=r"L step 1 with mu=\S+, lr=1e\+30, diverged: a weight is"
