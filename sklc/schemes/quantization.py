@@ -156,6 +156,8 @@ class AdaptiveQuantization(VectorScheme):
         start = self._start(rows, warm)
         if start is None or self.kappa is not None or not start.numel():
             return None
+        if self._values(rows.shape[1])[0] >= rows.shape[1]:  # nothing need be lost
+            return None
         zero = bool(self.zero)
         start = start.sort(dim=1).values
         near = nearest_or_zero(rows, start, None) if zero else nearest(rows, start)

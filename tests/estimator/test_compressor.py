@@ -74,6 +74,7 @@ def compressor(estimator, scheme=None, **options):
         "l_step": NetLStep(epochs=2),
         "max_iter": 6,
         "mu_factor": 2.0,
+        "finetune": 0,
         "random_state": 0,
     }
     scheme = scheme or AdaptiveQuantization(k=2)
@@ -122,6 +123,7 @@ def test_the_history_tells_every_step(fitted):
             "step",
             "mu",
             "gap",
+            "estimated",
             "loss",
             "trained_on",
             "cost",
@@ -429,7 +431,9 @@ def test_a_model_without_matrices_is_refused(data):
 def test_a_diverging_step_is_an_error(trained, data):
     net = copy.deepcopy(trained)
     net.set_params(lr=1e30)
-    lc = compressor(FrozenEstimator(net), l_step=NetLStep(clip_lr=False))
+    usual = {"lr": None, "clip_lr": False, "max_update": None}
+    step = NetLStep(start_at="weights", **usual)
+    lc = compressor(FrozenEstimator(net), l_step=step)
     with pytest.raises(
         DivergenceError, match=r"L step 1 with mu=\S+, lr=1e\+30, diverged: a weight is"
     ):

@@ -167,7 +167,7 @@ ADVICE = (
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_diverging_step_is_told_with_its_mu_and_rate(value):
     net = classifier(callbacks=[Explodes(3 + 3, value)])
-    lc = compressor(net, l_step=NetLStep(epochs=1, lr_decay=0.5))
+    lc = compressor(net, l_step=NetLStep(epochs=1, lr=None, lr_decay=0.5))
     with pytest.raises(
         DivergenceError,
         match=r"^L step 3 with mu=0\.04, lr=0\.025, diverged: a weight is not finite\. "

@@ -103,15 +103,21 @@ def test_more_training_closes_the_gap_of_a_net_and_a_stronger_pull_may_not():
 
     def gap(**options):
         lc = LCCompressor(FrozenEstimator(net), AdaptiveQuantization(k=2))
-        lc.set_params(**{"max_iter": 15, "random_state": 0, **options})
+        lc.set_params(**{"max_iter": 15, "random_state": 0, "finetune": 0, **options})
         message = said(lc, X, y)
         found = lc.history_[-1]["gap"]
         assert ("or with a larger learning rate" in message) == (found > 0.2)
         return found
 
-    assert gap(l_step=NetLStep(epochs=1)) > 0.2
-    assert gap(l_step=NetLStep(epochs=1), mu_factor=3.0) > 0.2
-    assert gap(l_step=NetLStep(epochs=3, lr=0.02)) < 0.2
+    assert gap(l_step=as_published()) > 0.2
+    assert gap(l_step=as_published(), mu_factor=3.0) > 0.2
+    assert gap(l_step=as_published(epochs=3, lr=0.02)) < 0.2
+
+
+def as_published(**options):
+    """Return L steps from w, by the learning rate of the net."""
+    usual = {"epochs": 1, "start_at": "weights", "lr": None, "lr_decay": 0.98}
+    return NetLStep(**{**usual, "pull": "gradient", "max_update": None, **options})
 
 
 def separable(n=200):
@@ -129,7 +135,7 @@ def test_a_gap_does_no_harm_where_the_result_is_as_good_as_before(scheme, traine
     net = classifier(max_epochs=2, lr=0.1 if trained else 1e-9)
     net.fit(X, y).set_params(lr=0.1)
     lc = compressor(FrozenEstimator(net), scheme, mu_init=1e-4, max_iter=20)
-    lc.set_params(mu_factor=1.0)
+    lc.set_params(mu_factor=1.0, l_step=as_published())
     message = said(lc, X, y)
     assert lc.history_[-1]["gap"] > 0.2
     assert lc.history_[lc.best_step_]["loss"] < lc.reference_loss_
@@ -334,6 +340,7 @@ def test_fine_tuning_that_was_not_needed_is_not_spoken_of(epochs):
     net = classifier(max_epochs=epochs, lr=0.1).fit(X, y)
     net.set_params(callbacks=[Shifts()]).initialize_callbacks()
     lc = compressor(FrozenEstimator(net), max_iter=23 - 1 - epochs, finetune=1)
+    lc.set_params(l_step=as_published())
     message = said(lc, X, y)
     tuned, kept = lc.history_[-1], lc.history_[lc.best_step_]
     assert math.isinf(tuned["mu"])
