@@ -208,7 +208,8 @@ class NetLStep(LStep):
         if not isinstance(rate, str):
             return rate
         safe = self.max_update is not None and self.start_at == "compressed"
-        known = is_sgd(net) and automatic_pull(net) == "gradient"
+        how = automatic_pull(net) if self.pull == "auto" else self.pull
+        known = is_sgd(net) and how != "loss"
         return _FASTER * learning_rate(net) if safe and known else None
 
     def is_trained(self, estimator: Any) -> bool:

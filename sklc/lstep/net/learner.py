@@ -215,6 +215,8 @@ class NetLearner(Learner):
         parts = Parts(self.plan.part, self._pulled, follow)
         self._put(part.start)
         self._learn(pull, part.target, parts, step)
+        if not parts.n_done:  # a loop of the user that tells of no batches
+            return 1.0
         return -math.expm1(-mu * parts.reach)
 
     def _learn(

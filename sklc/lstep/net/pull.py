@@ -155,9 +155,11 @@ class Parts(Callback):
 
     Attributes
     ----------
+    n_done : int
+        Batches of the part that goes on.
     reach : float
-        How far the batches of the part that goes on bring the weights where a pull of 1
-        leads them, see :func:`reach_of_batch`.
+        How far they bring the weights where a pull of 1 leads them, see
+        :func:`reach_of_batch`.
     """
 
     def __init__(
@@ -167,16 +169,16 @@ class Parts(Callback):
         self.how = how
         self.between = between
         self.reach = 0.0
-        self._n_done = 0
+        self.n_done = 0
 
     def on_batch_begin(self, net: NeuralNet, training: bool, **kwargs: Any) -> None:
         if not training:
             return
-        if self._n_done == self.n_batches:
+        if self.n_done == self.n_batches:
             self.between(self.reach)
-            self.reach, self._n_done = 0.0, 0
+            self.reach, self.n_done = 0.0, 0
         self.reach += reach_of_batch(net, self.how)  # the rate may change in between
-        self._n_done += 1
+        self.n_done += 1
 
 
 class Limit(Callback):
