@@ -37,11 +37,10 @@ def check_scheme(
 
     The result is like the weights and feasible, no worse than its warm start (nor is
     that of ``improve``) and, of a scheme that says it is exact, than any other feasible
-    one that is tried. What is
-    compressed already does not change. Neither the arguments nor the scheme change; the
-    same call gives the same bits, and so does a clone. The order of the layers does not
-    matter. The cost of Θ is the sum of those of the weights. The size of Θ is that of
-    its bytes, and survives copies and moves.
+    one that is tried. What is compressed already does not change. Neither the arguments
+    nor the scheme change; the same call gives the same bits, and so does a clone. The
+    order of the layers does not matter. The cost of Θ is the sum of those of the
+    weights. The size of Θ is that of its bytes, and survives copies and moves.
 
     Parameters
     ----------
