@@ -35,8 +35,9 @@ def check_scheme(
 ) -> None:
     """Raise an AssertionError unless a scheme keeps the contract of a C step.
 
-    The result is like the weights and feasible, no worse than its warm start and, of a
-    scheme that says it is exact, than any other feasible one that is tried. What is
+    The result is like the weights and feasible, no worse than its warm start (nor is
+    that of ``improve``) and, of a scheme that says it is exact, than any other feasible
+    one that is tried. What is
     compressed already does not change. Neither the arguments nor the scheme change; the
     same call gives the same bits, and so does a clone. The order of the layers does not
     matter. The cost of Θ is the sum of those of the weights. The size of Θ is that of
@@ -250,6 +251,17 @@ def _check_warm_start(trial: _Trial) -> None:
         )
 
 
+def _check_improve(trial: _Trial) -> None:
+    for start in [trial.theta, *trial.rivals]:
+        theta = trial.scheme.improve(start, trial.weights, _MU, trial.layers)
+        before, found = trial.objective(start), trial.objective(theta)
+        trial.require(
+            found <= trial.allowed(before),
+            f"has an improve() that is worse than its warm start: {found}, from "
+            f"{before}",
+        )
+
+
 def _check_fixed_point(trial: _Trial) -> None:
     if trial.cost(trial.theta) > 0:
         return
@@ -341,6 +353,7 @@ _CHECKS = (
     _check_feasible,
     _check_optimal,
     _check_warm_start,
+    _check_improve,
     _check_fixed_point,
     _check_costs,
     _check_order,

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from skorch import NeuralNetClassifier
 from torch import nn
+from torch.utils.data import DataLoader
 
 from sklc import LCCompressor
 from sklc.lstep import NetLStep
@@ -36,11 +37,15 @@ def classifier(kind=NeuralNetClassifier, **options):
     return kind(**{**settings, **options})
 
 
+#: The L step as the algorithm was published: at w, with the steps of the net's own.
+CLASSICAL = {"start_at": "weights", "lr": None, "max_update": None}
+
+
 def started(net=None, X=None, y=None, *, n_steps=1, **options):
-    """Return a learner of a net."""
+    """Return a learner of a net; its L steps are classical unless options say more."""
     if X is None:
         X, y = data()
-    step = NetLStep(**{"epochs": 2, "lr_decay": 1.0, **options})
+    step = NetLStep(**{"epochs": 2, **CLASSICAL, **options})
     return step.start(net or classifier(), X, y, n_steps=n_steps)
 
 
@@ -72,6 +77,13 @@ def targets(learner, value=0.3):
 def flat(learner):
     """Return all weights in one vector."""
     return torch.cat([w.flatten() for w in learner.weights().values()])
+
+
+class Unsized(DataLoader):
+    """Batches of which nobody knows how many there are: epochs have no floor then."""
+
+    def __len__(self):
+        raise TypeError
 
 
 # ---- training steps that users write ----

@@ -199,6 +199,6 @@ def test_only_layers_with_statistics_are_touched():
 
 def test_a_net_without_batch_norm_passes_over_no_data():
     learner = started()
-    learner._measure = None
+    learner._measure.batches = None
     learner.substitute({"0.weight": torch.zeros(4, 5)})
     assert np.array_equal(learner.weights()["0.weight"], torch.zeros(4, 5))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from cases import COMPOSITIONS, SETTINGS, SMALL, draw, name_of, uses
 from nets import (
+    CLASSICAL,
     Accumulating,
     Deaf,
     Scaling,
@@ -61,8 +62,8 @@ def trained():
     return net.fit(*images())
 
 
-def learner_of(estimator):
-    return NetLStep().start(estimator, *images(), n_steps=1)
+def learner_of(estimator, **options):
+    return NetLStep(**options).start(estimator, *images(), n_steps=1)
 
 
 SCHEMES = [*SETTINGS, *COMPOSITIONS, BinaryQuantization()]
@@ -241,7 +242,7 @@ def test_training_steps_of_the_user_fine_tune_too(name):
     found = []
     for net in nets:
         torch.manual_seed(0)
-        learner = learner_of(net)
+        learner = learner_of(net, **CLASSICAL)
         own = {n: w for n, w in learner.weights().items() if w.ndim > 1}
         theta = scheme.compress(own, 1.0)
         found.append(learner.finetune(theta, 2))
@@ -335,7 +336,7 @@ def test_a_constraint_within_others_is_kept():
 def test_the_better_one_is_kept(lr, keep):
     lc = compressor(
         classifier(module=Net),
-        l_step=NetLStep(epochs=1, lr=lr, clip_lr=True),
+        l_step=NetLStep(epochs=1, lr=lr, max_update=None),
         mu_init=10.0,
         keep=keep,
         finetune=3,

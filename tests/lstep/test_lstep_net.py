@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from nets import classifier, compressor, data, module, started, targets
+from nets import Unsized, classifier, compressor, data, module, started, targets
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -52,7 +52,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_pull_equals_a_penalty_in_the_loss(name):
-    pulled = started(classifier(**OPTIMIZERS[name]))
+    pulled = started(classifier(**OPTIMIZERS[name]), pull="gradient")
     target = targets(pulled)
     pulled.learn(target, 0.7, 1)
 
@@ -194,13 +194,38 @@ def test_every_step_begins_with_a_fresh_optimizer():
     ],
 )
 def test_automatic_epochs_spread_twice_those_of_the_net(max_epochs, n_steps, epochs):
-    net = classifier(max_epochs=max_epochs)
+    net = classifier(max_epochs=max_epochs, iterator_train=Unsized)
     learner = started(net, epochs="auto", n_steps=n_steps)
     done = [0]
     for step in range(1, n_steps + 1):
         learner.learn({}, 1.0, step)
         done.append(len(learner.estimator.history))
     assert [after - before for before, after in pairwise(done)] == epochs
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "max_epochs", "n_steps", "total"),
+    [
+        (40, 10, 3, 10, 500),  # 2,000 batches
+        (40, -1, 3, 10, 2000),
+        (40, 15, 3, 10, 667),  # 2,001
+        (400, 1, 2, 5, 5),
+        (400, 1, 3, 5, 6),  # twice those of the net are more
+        (40, 10, 3, 1000, 1000),  # an epoch each is more
+    ],
+)
+def test_automatic_epochs_have_a_floor_of_2000_batches_in_all(
+    n, batch_size, max_epochs, n_steps, total
+):
+    net = classifier(max_epochs=max_epochs, batch_size=batch_size)
+    learner = started(net, *data(n), epochs="auto", n_steps=n_steps)
+    plan = learner.plan
+    assert sum(plan.epochs_of(step) for step in range(1, n_steps + 1)) == total
+
+
+def test_epochs_that_somebody_asks_for_have_no_floor():
+    plan = started(epochs=2, first_epochs=3, n_steps=5).plan
+    assert [plan.epochs_of(step) for step in range(1, 6)] == [3, 2, 2, 2, 2]
 
 
 def test_each_step_trains_its_epochs():
@@ -394,7 +419,10 @@ def test_layers_say_how_often_a_weight_is_used():
         ),
         ({"clip_lr": 0}, r"clip_lr must be True or False\."),
         ({"reestimate_batch_norm": "no"}, "reestimate_batch_norm must be True or Fal"),
-        ({"pull": np.ones(2)}, "pull must be one of 'auto', 'gradient', 'loss'"),
+        (
+            {"pull": np.ones(2)},
+            "pull must be one of 'auto', 'gradient', 'decoupled', 'loss'",
+        ),
         ({"epochs": np.ones(2)}, "epochs must be 'auto' or an int of at least 1"),
         ({"epochs": 1.5}, "epochs must be 'auto' or an int of at least 1"),
         ({"epochs": True}, "epochs must be 'auto' or an int of at least 1"),

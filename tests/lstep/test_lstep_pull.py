@@ -137,18 +137,27 @@ def test_a_penalty_on_nothing_is_zero():
     assert penalty().item() == 0.0
 
 
+def adam(groups, **options):
+    return torch.optim.Adam(groups)
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "expected"),
     [
         (NeuralNetClassifier, {}, "gradient"),
-        (NeuralNetClassifier, {"optimizer": torch.optim.Adam}, "gradient"),
+        (NeuralNetClassifier, {"optimizer": torch.optim.Adam}, "decoupled"),
         (NeuralNetClassifier, {"optimizer": torch.optim.LBFGS}, "loss"),
         (
             NeuralNetClassifier,
             {"optimizer": type("B", (torch.optim.LBFGS,), {})},
             "loss",
         ),
-        (NeuralNetClassifier, {"optimizer": lambda *a, **k: None}, "gradient"),
+        (NeuralNetClassifier, {"optimizer": adam}, "decoupled"),
+        (
+            NeuralNetClassifier,
+            {"optimizer": type("S", (torch.optim.SGD,), {})},
+            "gradient",
+        ),
         (Accumulating, {}, "loss"),
         (Scaling, {}, "loss"),
         (Stepping, {}, "loss"),
@@ -156,7 +165,7 @@ def test_a_penalty_on_nothing_is_zero():
     ],
 )
 def test_the_pull_is_chosen_by_the_net(kind, options, expected):
-    assert automatic_pull(classifier(kind, **options)) == expected
+    assert automatic_pull(classifier(kind, **options).initialize()) == expected
 
 
 def test_accelerate_is_pulled_through_the_loss():
@@ -211,8 +220,9 @@ def test_a_training_step_that_cannot_feel_the_pull_is_an_error(pull):
     with pytest.raises(
         RuntimeError,
         match=r"The net did not feel the pull of L step 1: its training uses neither "
-        r"get_loss, nor the callbacks' on_grad_computed, nor \(a function passed as "
-        r"l_step\) the pull\. Use one of them\.",
+        r"get_loss, nor the callbacks' on_grad_computed \(on_batch_end, of optimizers "
+        r"other than SGD\), nor \(a function passed as l_step\) the pull\. Use one of "
+        r"them\.",
     ):
         learned(classifier(Deaf), pull=pull)
 
@@ -251,7 +261,7 @@ def test_the_net_is_as_before_when_training_fails(pull):
 
 
 def test_an_invalid_pull_is_refused():
-    with pytest.raises(ValueError, match="'auto', 'gradient', 'loss'"):
+    with pytest.raises(ValueError, match="'auto', 'gradient', 'decoupled', 'loss'"):
         started(pull="push")
 
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 import torch
-from nets import classifier, compressor, data, started, targets
+from nets import Unsized, classifier, compressor, data, started, targets
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.dataset import ValidSplit
 
@@ -65,7 +65,8 @@ def test_the_rate_depends_on_the_step_and_not_on_what_was_trained_before():
 
 def test_automatic_epochs_count_in_the_schedule():
     options = {"epochs": "auto", "n_steps": 4, "lr_schedule": "epoch", "lr_decay": 0.5}
-    found = rates([1, 2, 3, 4], **options)  # six epochs over four steps
+    net_options = {"iterator_train": Unsized}  # six epochs over four steps
+    found = rates([1, 2, 3, 4], net_options=net_options, **options)
     assert found == approx([[0.8, 0.4], [0.2, 0.1], [0.05], [0.025]])
 
 
@@ -147,10 +148,13 @@ def test_a_scheduler_of_the_user_begins_at_the_rate_of_the_step():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lr": 0}, r"NetLStep\(lr=0\): lr must be None or a finite number above 0\."),
-        ({"lr": float("inf")}, "lr must be None or a finite number above 0"),
-        ({"lr": float("nan")}, "lr must be None or a finite number above 0"),
-        ({"lr": "auto"}, "lr must be None or a finite number above 0"),
+        (
+            {"lr": 0},
+            r"NetLStep\(lr=0\): lr must be 'auto' or None or a finite number above 0\.",
+        ),
+        ({"lr": float("inf")}, "lr must be 'auto' or None or a finite number above 0"),
+        ({"lr": float("nan")}, "lr must be 'auto' or None or a finite number above 0"),
+        ({"lr": "fast"}, "lr must be 'auto' or None or a finite number above 0"),
         ({"first_epochs": 0}, "first_epochs must be None or an int of at least 1"),
         ({"first_epochs": "auto"}, "first_epochs must be None or an int of at least 1"),
         (

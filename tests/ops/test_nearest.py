@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sklc.ops.kmeans import Zeros
-from sklc.ops.nearest import nearest, nearest_or_zero
+from sklc.ops.nearest import means_of_groups, nearest, nearest_or_zero
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
@@ -89,3 +89,26 @@ def test_of_equal_numbers_the_first_are_skipped(device):
     values = torch.tensor([[-4.0, 4.0]] * len(cases), device=device)
     index = nearest_or_zero(rows.to(device), values, zeros_of(*cases))
     assert index.tolist() == list(cases.values())
+
+
+@pytest.mark.parametrize("shape", [(1, 500), (70, 9), (3, 1)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_means_of_groups_are_those_of_numpy(dtype, shape, device):
+    rows = draw(shape, dtype).to(device)
+    before = draw((shape[0], 6), dtype, seed=1).to(device)
+    generator = torch.Generator().manual_seed(2)
+    groups = torch.randint(-1, 6, shape, generator=generator)
+    found = means_of_groups(rows, groups.to(device), before).cpu()
+    x, kept = rows.cpu().double().numpy(), before.cpu().double().numpy()
+    for row, means in enumerate(found):
+        for group, mean in enumerate(means):
+            own = x[row][groups[row].numpy() == group]
+            expected = own.mean() if own.size else kept[row, group]
+            assert mean.item() == pytest.approx(expected, rel=1e-12, abs=1e-14)
+
+
+def test_a_sum_of_half_precision_does_not_overflow():
+    rows = torch.full((2, 100), 6e4, dtype=torch.float16)
+    groups = torch.zeros(2, 100, dtype=torch.long)
+    found = means_of_groups(rows, groups, torch.zeros(2, 1))
+    assert found.tolist() == [[6e4], [6e4]]

@@ -77,6 +77,16 @@ class LosesItsWarmStart(Rounded):
         return Dense(rows.trunc() if warm else rows.round())
 
 
+class LosesTrack(Rounded):
+    def _improve(self, rows, warm):
+        return Dense(rows.trunc())
+
+
+class LeavesItsConstraint(Rounded):
+    def _improve(self, rows, warm):
+        return Dense(rows)
+
+
 class MovesOn(Rounded):
     exact = False
 
@@ -190,6 +200,9 @@ BROKEN = {
     BreaksItsConstraint: "BreaksItsConstraint() is not feasible: the cost of Θ is inf.",
     Truncates: "Truncates() is not optimal: its objective is ",
     LosesItsWarmStart: "LosesItsWarmStart() is worse than its warm start: ",
+    LosesTrack: "LosesTrack() has an improve() that is worse than its warm start: ",
+    LeavesItsConstraint: "LeavesItsConstraint() has an improve() that is worse than "
+    "its warm start: inf, from ",
     MovesOn: "MovesOn() changes what it has compressed already: the objective is ",
     Remembers: "Remembers() changes its own attributes.",
     Adapts: "Adapts(kappa=1.0) changes its own attributes.",

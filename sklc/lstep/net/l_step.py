@@ -79,10 +79,10 @@ class NetLStep(LStep):
         Lower the learning rate of plain SGD to ``1/mu`` where it is above: with a
         larger one strong pulls diverge.
     max_update : float or None, default=0.05
-        The longest step that a batch may make by SGD, in units of the norm of the
-        weights of two or more dimensions: longer gradients are shortened. None for no
-        limit. Compressed nets are rougher than those they come from, and what was a
-        good learning rate may be too large for them.
+        The longest step that a batch may make by SGD, the pull apart, in units of the
+        norm of the weights of two or more dimensions: longer gradients are shortened.
+        None for no limit. Compressed nets are rougher than those they come from, and
+        what was a good learning rate may be too large for them.
     pull : {"auto", "gradient", "decoupled", "loss"}, default="auto"
         How the pull acts: added to the gradients, which costs next to nothing and
         leaves the losses that the net records without it; apart from them after every
@@ -204,12 +204,12 @@ class NetLStep(LStep):
 
     def _lr(self, net: NeuralNet) -> float | None:
         """Return the first learning rate; None for that of the net."""
-        if not isinstance(self.lr, str):
-            rate: float | None = check_positive(self, "lr", also=(None,))
+        rate: float | str | None = check_positive(self, "lr", also=("auto", None))
+        if not isinstance(rate, str):
             return rate
-        check_option(self, "lr", ("auto",))
         safe = self.max_update is not None and self.start_at == "compressed"
-        known = is_sgd(net) and automatic_pull(net) == "gradient"
+        how = automatic_pull(net) if self.pull == "auto" else self.pull
+        known = is_sgd(net) and how != "loss"
         return _FASTER * learning_rate(net) if safe and known else None
 
     def is_trained(self, estimator: Any) -> bool:

@@ -6,9 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from skorch import NeuralNet
-from skorch.dataset import unpack_data
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 from torch.utils.data import Dataset
 
 from sklc.codes import Code, decompress
@@ -21,7 +19,7 @@ from sklc.lstep.net.batches import batches, n_of, warn_unless_shuffled
 from sklc.lstep.net.copies import duplicate
 from sklc.lstep.net.distillation import Distillation
 from sklc.lstep.net.finetune import ThetaInTraining, in_training, trained_besides
-from sklc.lstep.net.intake import cannot_be_evaluated, understood
+from sklc.lstep.net.intake import understood
 from sklc.lstep.net.measure import Measure
 from sklc.lstep.net.modules import check_fit_params, check_trainable
 from sklc.lstep.net.objective import Objective
@@ -34,14 +32,13 @@ from sklc.lstep.net.pull import (
     first_callback,
     has_line_search,
     limited,
-    parameter_groups,
     pulled,
     reach_of_batch,
 )
 from sklc.lstep.net.session import quiet, run_epochs, session
 from sklc.lstep.net.signature import signature
-from sklc.lstep.net.targets import check_targets
 from sklc.lstep.net.translation import NetTranslation
+from sklc.lstep.net.trial import tried_out
 from sklc.lstep.net.unlabelled import (
     has_targets,
     paired,
@@ -64,7 +61,7 @@ class NetLearner(Learner):
         As the user has them.
     fit_params : dict
     plan : Plan
-    pull : {"auto", "gradient", "loss"}, default="auto"
+    pull : {"auto", "gradient", "decoupled", "loss"}, default="auto"
         How the pull acts.
     n_samples : int, default=10000
         How many samples to measure with, at most.
@@ -127,7 +124,7 @@ class NetLearner(Learner):
             self._train_batches = paired(self._train_batches)
             self._valid_batches = paired(self._valid_batches)
             self._measure.pair()
-        labelled = self._try_out()
+        labelled = tried_out(net, self._module, self._measure, train)
         self._objective = Objective(
             net,
             self._measure,
@@ -139,30 +136,6 @@ class NetLearner(Learner):
             labelled=labelled or not alone,
             fit_params=fit_params,
         )
-
-    def _try_out(self) -> bool:
-        """Evaluate the net once, and raise what would fail after its training.
-
-        Returns
-        -------
-        bool
-            Whether there are targets.
-        """
-        batch = self._measure.first()
-        train, found = self._split[0], self._measure.batches
-        labelled = has_targets(train) and getattr(found, "labelled", True)
-        lazy = any(is_lazy(p) for p in self._module.parameters())
-        try:
-            output = self._measure.output(batch)
-        except RuntimeError as error:
-            raise cannot_be_evaluated(error) from error
-        if labelled:
-            check_targets(self.estimator, unpack_data(batch)[1], output)
-        groups = parameter_groups(self.estimator)
-        if lazy or any(is_lazy(p) for group in groups for p in group["params"]):
-            self.estimator.initialize_optimizer()  # of layers that know their shapes
-        states.state_of(self.estimator)
-        return labelled
 
     @property
     def _module(self) -> nn.Module:
@@ -231,22 +204,20 @@ class NetLearner(Learner):
     def learn_in_parts(
         self, part: Part, next_part: Callable[[float], Part], mu: float, step: int
     ) -> float:
-        net, pull = self.estimator, Pull([], [], mu)
+        pull = Pull([], [], mu)
 
-        def closed(n_batches: int) -> float:
-            """Return the share of the gap that the pull closes in so many."""
-            return -math.expm1(-mu * n_batches * reach_of_batch(net, self._pulled))
-
-        def follow(n_batches: int) -> None:
-            found = next_part(closed(n_batches))
+        def follow(reach: float) -> None:
+            found = next_part(-math.expm1(-mu * reach))
             self._put(found.start)
             self._lead(pull, found.target)
 
         assert self.plan.part is not None
-        parts = Parts(self.plan.part, follow)
+        parts = Parts(self.plan.part, self._pulled, follow)
         self._put(part.start)
         self._learn(pull, part.target, parts, step)
-        return closed(parts.n_done)
+        if not parts.n_done:  # a loop of the user that tells of no batches
+            return 1.0
+        return -math.expm1(-mu * parts.reach)
 
     def _learn(
         self, pull: Pull, target: Mapping[str, Tensor], parts: Parts | None, step: int

@@ -148,26 +148,36 @@ class Parts(Callback):
     ----------
     n_batches : int
         Of a part; the last one may be shorter.
+    how : {"gradient", "decoupled", "loss"}
+        How the net is pulled.
     between : callable
-        Gets the number of batches of the part that ends.
+        Gets the reach of the part that ends.
 
     Attributes
     ----------
     n_done : int
         Batches of the part that goes on.
+    reach : float
+        How far they bring the weights where a pull of 1 leads them, see
+        :func:`reach_of_batch`.
     """
 
-    def __init__(self, n_batches: int, between: Callable[[int], None]) -> None:
+    def __init__(
+        self, n_batches: int, how: str, between: Callable[[float], None]
+    ) -> None:
         self.n_batches = n_batches
+        self.how = how
         self.between = between
+        self.reach = 0.0
         self.n_done = 0
 
     def on_batch_begin(self, net: NeuralNet, training: bool, **kwargs: Any) -> None:
         if not training:
             return
         if self.n_done == self.n_batches:
-            self.between(self.n_done)
-            self.n_done = 0
+            self.between(self.reach)
+            self.reach, self.n_done = 0.0, 0
+        self.reach += reach_of_batch(net, self.how)  # the rate may change in between
         self.n_done += 1
 
 
