@@ -55,7 +55,8 @@ class NetLStep(LStep):
     ----------
     epochs : int or "auto", default="auto"
         Epochs per L step. ``"auto"`` spreads twice the ``max_epochs`` of the net, or
-        as many as 2,000 batches take if that is more, over the steps, at least one
+        as many as 2,000 batches take if that is more (but not more than 2,000,000
+        samples take, nor for line searches such as LBFGS), over the steps, at least one
         epoch each, and the remainder over the first of them.
     first_epochs : int or None, default=None
         Epochs of the first L step; None for `epochs`.
@@ -207,7 +208,8 @@ class NetLStep(LStep):
         rate: float | str | None = check_positive(self, "lr", also=("auto", None))
         if not isinstance(rate, str):
             return rate
-        safe = self.max_update is not None and self.start_at == "compressed"
+        limited = self.max_update is not None and self.pull != "loss"
+        safe = limited and self.start_at == "compressed"
         known = is_sgd(net) and automatic_pull(net) == "gradient"
         return _FASTER * learning_rate(net) if safe and known else None
 

@@ -152,6 +152,8 @@ class Parts(Callback):
         How the net is pulled.
     between : callable
         Gets the reach of the part that ends.
+    summed : bool, default=False
+        Whether the loss of a batch is the sum over its samples, not their mean.
 
     Attributes
     ----------
@@ -161,21 +163,30 @@ class Parts(Callback):
     """
 
     def __init__(
-        self, n_batches: int, how: str, between: Callable[[float], None]
+        self,
+        n_batches: int,
+        how: str,
+        between: Callable[[float], None],
+        summed: bool = False,
     ) -> None:
         self.n_batches = n_batches
         self.how = how
         self.between = between
+        self.summed = summed
         self.reach = 0.0
         self._n_done = 0
 
-    def on_batch_begin(self, net: NeuralNet, training: bool, **kwargs: Any) -> None:
+    def on_batch_begin(
+        self, net: NeuralNet, batch: Any = None, training: bool = False, **kwargs: Any
+    ) -> None:
         if not training:
             return
         if self._n_done == self.n_batches:
             self.between(self.reach)
             self.reach, self._n_done = 0.0, 0
-        self.reach += reach_of_batch(net, self.how)  # the rate may change in between
+        times = get_len(unpack_data(batch)[0]) if self.summed else 1
+        # the rate may change in between
+        self.reach += reach_of_batch(net, self.how, times=times)
         self._n_done += 1
 
 
@@ -236,11 +247,13 @@ def parameter_groups(net: NeuralNet) -> Iterator[dict[str, Any]]:
 
 
 def learning_rate(net: NeuralNet) -> float:
-    """Return that of the first parameters that a net optimizes."""
-    return float(next(parameter_groups(net))["lr"])
+    """Return that of the first parameters that a net optimizes, and that move."""
+    return float(_first_group(net)["lr"])
 
 
-def reach_of_batch(net: NeuralNet, how: str, lr: float | None = None) -> float:
+def reach_of_batch(
+    net: NeuralNet, how: str, lr: float | None = None, times: int = 1
+) -> float:
     """Return how far a batch brings the weights where a pull of 1 leads them.
 
     Parameters
@@ -249,11 +262,19 @@ def reach_of_batch(net: NeuralNet, how: str, lr: float | None = None) -> float:
     how : {"gradient", "loss", "decoupled"}
     lr : float or None, default=None
         The learning rate; None for that of the optimizer.
+    times : int, default=1
+        The number of samples, if the loss is the sum over them.
     """
-    group = dict(next(parameter_groups(net)))
+    group = _first_group(net)
     if lr is not None:
-        group["lr"] = lr
-    return float(group["lr"]) if how == "decoupled" else _reach_of(group)
+        group = {**group, "lr": lr}
+    return float(group["lr"]) if how == "decoupled" else times * _reach_of(group)
+
+
+def _first_group(net: NeuralNet) -> dict[str, Any]:
+    """Return the first group of parameters that move; the very first if none does."""
+    groups = list(parameter_groups(net))
+    return next((group for group in groups if group["lr"]), groups[0])
 
 
 def _reach_of(group: dict[str, Any]) -> float:
