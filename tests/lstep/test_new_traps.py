@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from nets import classifier, compressor, data, started
 from skorch.callbacks import LRScheduler
 
-from nets import classifier, compressor, data, started
 from sklc.lstep import NetLStep
 from sklc.lstep.net.plan import Plan
 from sklc.lstep.net.pull import learning_rate
@@ -37,7 +37,9 @@ def test_layers_that_stand_still_come_first(options):
 @pytest.mark.parametrize("options", [ADAM, {}], ids=["adam", "sgd"])
 def test_a_rate_of_zero_is_named(options):
     net = classifier(**{**options, "lr": 0.0})
-    with pytest.raises(ValueError, match="learning rate of the net is 0.*lr"):
+    with pytest.raises(
+        ValueError, match=r"learning rate of the net is 0.*NetLStep\(lr"
+    ):
         pulls(net)
     assert pulls(net, max_iter=0)  # trains nothing
     assert pulls(net, l_step=NetLStep(lr=0.1, epochs=1))
