@@ -131,6 +131,8 @@ def test_fine_tuning_is_limited_too():
         ({}, NeuralNetClassifier, MOMENTUM, 0.2),
         ({}, NeuralNetClassifier, {"optimizer": torch.optim.Adam}, 0.1),
         ({}, Accumulating, {}, 0.1),  # a training step that no limit reaches
+        ({"pull": "loss"}, NeuralNetClassifier, {}, 0.1),  # nor this one
+        ({"pull": "decoupled"}, NeuralNetClassifier, {}, 0.2),
         ({"max_update": None}, NeuralNetClassifier, {}, 0.1),
         ({"start_at": "weights"}, NeuralNetClassifier, {}, 0.1),
         ({"lr": None}, NeuralNetClassifier, {}, 0.1),

@@ -10,6 +10,7 @@ import runs
 import torch
 from nets import classifier, data, flat, module, started
 from runs import contents
+from skorch import NeuralNetClassifier
 from skorch.dataset import ValidSplit
 from torch import nn
 
@@ -123,6 +124,26 @@ def test_a_pull_apart_from_the_optimizer_closes_exactly_that_share(mu):
         [last] * len(before), rel=1e-4
     )
     assert len(moved) == 2
+
+
+class Untold(NeuralNetClassifier):
+    """A loop of its own that tells callbacks of no batches."""
+
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        dataset, _ = self.get_split_datasets(X, y, **fit_params)
+        for _ in range(epochs):
+            self.notify("on_epoch_begin", dataset_train=dataset, dataset_valid=None)
+            for batch in self.get_iterator(dataset, training=True):
+                self.train_step(batch, **fit_params)
+            self.notify("on_epoch_end", dataset_train=dataset, dataset_valid=None)
+        return self
+
+
+def test_a_loop_that_tells_of_no_batches_is_one_part_and_a_whole_step():
+    learner = started(classifier(Untold), part=2, **NEW)
+    before = flat(learner).clone()
+    assert parts_of(learner) == [[1.0]]
+    assert not torch.allclose(flat(learner), before, atol=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -220,8 +220,9 @@ def test_a_training_step_that_cannot_feel_the_pull_is_an_error(pull):
     with pytest.raises(
         RuntimeError,
         match=r"The net did not feel the pull of L step 1: its training uses neither "
-        r"get_loss, nor the callbacks' on_grad_computed, nor \(a function passed as "
-        r"l_step\) the pull\. Use one of them\.",
+        r"get_loss, nor the callbacks' on_grad_computed \(on_batch_end, of optimizers "
+        r"other than SGD\), nor \(a function passed as l_step\) the pull\. Use one of "
+        r"them\.",
     ):
         learned(classifier(Deaf), pull=pull)
 

@@ -6,8 +6,8 @@ from nets import classifier, compressor, data, started
 from skorch.callbacks import LRScheduler
 
 from sklc.lstep import NetLStep
+from sklc.lstep.net.optimizers import learning_rate
 from sklc.lstep.net.plan import Plan
-from sklc.lstep.net.pull import learning_rate
 
 ADAM = {"optimizer": torch.optim.Adam, "lr": 1e-2}
 FADES = LRScheduler(policy="LambdaLR", lr_lambda=lambda epoch: 0.0**epoch)

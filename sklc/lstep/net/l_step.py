@@ -21,8 +21,9 @@ from sklc.lstep.base import LStep, register
 from sklc.lstep.net.copies import classifier_of, copied
 from sklc.lstep.net.distillation import Distillation
 from sklc.lstep.net.learner import NetLearner
+from sklc.lstep.net.optimizers import is_sgd, learning_rate
 from sklc.lstep.net.plan import Plan
-from sklc.lstep.net.pull import automatic_pull, is_sgd, learning_rate
+from sklc.lstep.net.pull import automatic_pull
 
 _FASTER = 2.0  # times the learning rate of the net
 
@@ -208,9 +209,9 @@ class NetLStep(LStep):
         rate: float | str | None = check_positive(self, "lr", also=("auto", None))
         if not isinstance(rate, str):
             return rate
-        limited = self.max_update is not None and self.pull != "loss"
-        safe = limited and self.start_at == "compressed"
-        known = is_sgd(net) and automatic_pull(net) == "gradient"
+        safe = self.max_update is not None and self.start_at == "compressed"
+        how = automatic_pull(net) if self.pull == "auto" else self.pull
+        known = is_sgd(net) and how != "loss"
         return _FASTER * learning_rate(net) if safe and known else None
 
     def is_trained(self, estimator: Any) -> bool:

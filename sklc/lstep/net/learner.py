@@ -24,6 +24,7 @@ from sklc.lstep.net.intake import understood
 from sklc.lstep.net.measure import Measure
 from sklc.lstep.net.modules import check_fit_params, check_trainable
 from sklc.lstep.net.objective import Objective
+from sklc.lstep.net.optimizers import has_line_search, reach_of_batch
 from sklc.lstep.net.outcome import check_felt, check_finite
 from sklc.lstep.net.plan import Plan
 from sklc.lstep.net.pull import (
@@ -31,10 +32,8 @@ from sklc.lstep.net.pull import (
     Pull,
     automatic_pull,
     first_callback,
-    has_line_search,
     limited,
     pulled,
-    reach_of_batch,
 )
 from sklc.lstep.net.session import quiet, run_epochs, session
 from sklc.lstep.net.signature import signature
@@ -220,6 +219,8 @@ class NetLearner(Learner):
         parts = Parts(self.plan.part, self._pulled, follow, self._summed)
         self._put(part.start)
         self._learn(pull, part.target, parts, step)
+        if not parts.n_done:  # a loop of the user that tells of no batches
+            return 1.0
         return -math.expm1(-mu * parts.reach)
 
     def _learn(

@@ -16,8 +16,9 @@ def check_felt(pull: Pull, step: int) -> None:
     if not pull.n_uses:
         msg = (
             f"The net did not feel the pull of L step {step}: its training uses "
-            "neither get_loss, nor the callbacks' on_grad_computed, nor (a "
-            "function passed as l_step) the pull. Use one of them."
+            "neither get_loss, nor the callbacks' on_grad_computed (on_batch_end, of "
+            "optimizers other than SGD), nor (a function passed as l_step) the pull. "
+            "Use one of them."
         )
         raise RuntimeError(msg)
 
