@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from sklc.budget import Budgets
@@ -152,17 +153,31 @@ class AdaptiveQuantization(VectorScheme):
         )
 
     def _improve(self, rows: Tensor, warm: Code) -> Code | None:
-        """Take a step of Lloyd's algorithm."""
+        """Take a step of Lloyd's algorithm, within the budget of non-zeros."""
         start = self._start(rows, warm)
-        if start is None or self.kappa is not None or not start.numel():
+        if start is None or not start.numel():
             return None
         if self._values(rows.shape[1])[0] >= rows.shape[1]:  # nothing need be lost
             return None
         zero = bool(self.zero)
         start = start.sort(dim=1).values
+        if self.kappa is not None:
+            return self._improve_sparse(rows, start)
         near = nearest_or_zero(rows, start, None) if zero else nearest(rows, start)
         moved = means_of_groups(rows, near.long() - int(zero), start)
         return self._code(rows, moved.sort(dim=1).values)
+
+    def _improve_sparse(self, rows: Tensor, start: Tensor) -> Quantized:
+        """Keep what gains most by its nearest value, and take the means of these."""
+        near = nearest(rows, start).long()
+        value = start.gather(1, near)
+        gain = value * (2 * rows - value)
+        assert self.kappa is not None
+        most = gain.topk(count(self.kappa, rows.shape[1]), dim=1).indices
+        kept = torch.zeros_like(gain, dtype=torch.bool).scatter_(1, most, True)
+        index = (near + 1).masked_fill_(~kept | (gain <= 0), 0)
+        moved = means_of_groups(rows, index - 1, start).to(rows.dtype)
+        return Quantized(moved, index.to(index_dtype(moved.shape[1] + 1)), True)
 
     def _start(self, rows: Tensor, warm: Code | None) -> Tensor | None:
         """Return the codebooks of a warm start, if they fit."""

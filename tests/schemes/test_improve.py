@@ -112,7 +112,6 @@ def test_what_another_scheme_found_does_not_fit(pair):
         PenaltyL0Pruning(1e-6),
         RankSelection(1e-6),
         LowRank(0),
-        AdaptiveQuantization(3, zero=True, kappa=0.4),
     ],
     ids=name_of,
 )
@@ -260,3 +259,19 @@ def test_factors_of_a_weight_of_low_rank_hold_it():
 )
 def test_low_rank_is_smooth_and_decisions_are_not(scheme, smooth):
     assert scheme.smooth is smooth
+
+
+@pytest.mark.parametrize("granularity", ["layer", "channel", "joint"])
+def test_few_values_on_few_weights_end_at_a_fixed_point(granularity):
+    scheme = AdaptiveQuantization(3, True, 0.4, granularity)
+    first, *_, last = walk(LARGER)
+    theta = scheme.compress(first, MU)
+    best = distortion(scheme.compress(last, MU), last)
+    lost = [distortion(theta, last)]
+    for _ in range(30):
+        theta = scheme.improve(theta, last, MU)
+        assert np.isfinite(objective(scheme, theta, last, MU, uses(last)))
+        lost.append(distortion(theta, last))
+    assert lost == sorted(lost, reverse=True)
+    assert lost[-1] == pytest.approx(lost[-2])
+    assert best <= lost[-1] * (1 + 1e-12) < lost[0]

@@ -21,8 +21,9 @@ from sklc.lstep.base import LStep, register
 from sklc.lstep.net.copies import classifier_of, copied
 from sklc.lstep.net.distillation import Distillation
 from sklc.lstep.net.learner import NetLearner
+from sklc.lstep.net.optimizers import is_sgd, learning_rate
 from sklc.lstep.net.plan import Plan
-from sklc.lstep.net.pull import automatic_pull, is_sgd, learning_rate
+from sklc.lstep.net.pull import automatic_pull
 
 _FASTER = 2.0  # times the learning rate of the net
 
@@ -55,7 +56,8 @@ class NetLStep(LStep):
     ----------
     epochs : int or "auto", default="auto"
         Epochs per L step. ``"auto"`` spreads twice the ``max_epochs`` of the net, or
-        as many as 2,000 batches take if that is more, over the steps, at least one
+        as many as 2,000 batches take if that is more (but not more than 2,000,000
+        samples take, nor for line searches such as LBFGS), over the steps, at least one
         epoch each, and the remainder over the first of them.
     first_epochs : int or None, default=None
         Epochs of the first L step; None for `epochs`.

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from skorch import NeuralNet
+from skorch.dataset import get_len
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -23,6 +24,7 @@ from sklc.lstep.net.intake import understood
 from sklc.lstep.net.measure import Measure
 from sklc.lstep.net.modules import check_fit_params, check_trainable
 from sklc.lstep.net.objective import Objective
+from sklc.lstep.net.optimizers import has_line_search, reach_of_batch
 from sklc.lstep.net.outcome import check_felt, check_finite
 from sklc.lstep.net.plan import Plan
 from sklc.lstep.net.pull import (
@@ -30,10 +32,8 @@ from sklc.lstep.net.pull import (
     Pull,
     automatic_pull,
     first_callback,
-    has_line_search,
     limited,
     pulled,
-    reach_of_batch,
 )
 from sklc.lstep.net.session import quiet, run_epochs, session
 from sklc.lstep.net.signature import signature
@@ -119,7 +119,10 @@ class NetLearner(Learner):
             None if valid is None else batches(net, valid, training=False)
         )
         self._measure = Measure(net, train, self._train_batches, n_samples)
-        self.plan = plan.scaled_to(net.max_epochs, n_of(self._train_batches))
+        # one step of a line search does the work of many
+        enough = has_line_search(net) or n_of(self._train_batches) is None
+        n_seen = None if enough else get_len(train)
+        self.plan = plan.scaled_to(net.max_epochs, n_of(self._train_batches), n_seen)
         if alone:
             self._train_batches = paired(self._train_batches)
             self._valid_batches = paired(self._valid_batches)
@@ -194,6 +197,7 @@ class NetLearner(Learner):
             return
         with session(self.estimator, *self.data, None):
             self._run(self.estimator.max_epochs)
+        self.estimator.initialize_optimizer()  # at the rate that L steps begin with
         self._trained = True
         what = "Training the reference"
         check_finite(self.estimator, self.weights().values(), what)
@@ -212,7 +216,7 @@ class NetLearner(Learner):
             self._lead(pull, found.target)
 
         assert self.plan.part is not None
-        parts = Parts(self.plan.part, self._pulled, follow)
+        parts = Parts(self.plan.part, self._pulled, follow, self._summed)
         self._put(part.start)
         self._learn(pull, part.target, parts, step)
         if not parts.n_done:  # a loop of the user that tells of no batches
@@ -223,7 +227,7 @@ class NetLearner(Learner):
         self, pull: Pull, target: Mapping[str, Tensor], parts: Parts | None, step: int
     ) -> None:
         rate = self.plan.rate_of(step, pull.mu)
-        net, summed = self.estimator, self._measure.criterion.summed
+        net, summed = self.estimator, self._summed
         with self._taught(), quiet(net), session(net, *self.data, rate):
             self._lead(pull, target)
             with ExitStack() as acting:
@@ -245,6 +249,10 @@ class NetLearner(Learner):
         pull.targets = [target[name] for name in trained]
 
     @property
+    def _summed(self) -> bool:
+        return self._measure.criterion.summed
+
+    @property
     def _most(self) -> float | None:
         return None if self._pulled == "loss" else self.plan.max_update
 
@@ -254,8 +262,17 @@ class NetLearner(Learner):
 
     @property
     def reach(self) -> float:  # type: ignore[override]
-        batch = reach_of_batch(self.estimator, self._pulled, self.plan.lr)
-        return batch * (self.plan.part or 1)
+        net, times = self.estimator, 1
+        if self._summed:
+            times = net.batch_size if net.batch_size > 0 else get_len(self._split[0])
+        batch = reach_of_batch(net, self._pulled, self.plan.lr, times)
+        if not batch and self.plan.n_steps:
+            msg = (
+                "The learning rate of the net is 0, so its L steps would train "
+                "nothing: give the net another lr, or NetLStep(lr=...)."
+            )
+            raise ValueError(msg)
+        return (batch or 1.0) * (self.plan.part or 1)
 
     def _put(self, weights: Mapping[str, Tensor]) -> None:
         own = self.weights()

@@ -9,6 +9,7 @@ from sklc.lstep.net.rate import Rate
 _PART = 16  # batches
 _PARTS = 10  # of an epoch, at most
 _UPDATES = 2000  # of all L steps, at least, where nothing says how long to train
+_SAMPLES = 2_000_000  # that are seen in these, at most
 _TO_FINETUNE = 3  # epochs before for each one of fine-tuning
 
 
@@ -54,12 +55,25 @@ class Plan:
     part: int | None = None
     max_update: float | None = None
 
-    def scaled_to(self, max_epochs: int, n_batches: int | None) -> "Plan":
-        """Return the plan for a net, and batches of which there are so many."""
+    def scaled_to(
+        self, max_epochs: int, n_batches: int | None, n_samples: int | None
+    ) -> "Plan":
+        """Return the plan for a net, and its batches and samples as far as known.
+
+        Parameters
+        ----------
+        max_epochs : int
+            Of the net.
+        n_batches : int or None
+        n_samples : int or None
+            None where few samples are no reason to see them more often.
+        """
         total = 2 * max_epochs
         part = self.part or _PART
+        if n_batches and n_samples:
+            most = math.ceil(_SAMPLES / n_samples)
+            total = max(total, min(math.ceil(_UPDATES / n_batches), most))
         if n_batches:
-            total = max(total, math.ceil(_UPDATES / n_batches))
             part = self.part or max(_PART, n_batches // _PARTS)
         return replace(self, total=total, part=part)
 

@@ -11,6 +11,15 @@ from skorch.callbacks import Callback
 from skorch.dataset import get_len, unpack_data
 from torch import Tensor
 
+from sklc.lstep.net.optimizers import (
+    has_line_search,
+    is_sgd,
+    learning_rate,
+    parameter_groups,
+    reach_of,
+    reach_of_batch,
+)
+
 
 class Pull:
     r"""The pull :math:`\frac\mu2 \|w - t\|^2` of an L step.
@@ -152,6 +161,8 @@ class Parts(Callback):
         How the net is pulled.
     between : callable
         Gets the reach of the part that ends.
+    summed : bool, default=False
+        Whether the loss of a batch is the sum over its samples, not their mean.
 
     Attributes
     ----------
@@ -163,21 +174,30 @@ class Parts(Callback):
     """
 
     def __init__(
-        self, n_batches: int, how: str, between: Callable[[float], None]
+        self,
+        n_batches: int,
+        how: str,
+        between: Callable[[float], None],
+        summed: bool = False,
     ) -> None:
         self.n_batches = n_batches
         self.how = how
         self.between = between
+        self.summed = summed
         self.reach = 0.0
         self.n_done = 0
 
-    def on_batch_begin(self, net: NeuralNet, training: bool, **kwargs: Any) -> None:
+    def on_batch_begin(
+        self, net: NeuralNet, batch: Any = None, training: bool = False, **kwargs: Any
+    ) -> None:
         if not training:
             return
         if self.n_done == self.n_batches:
             self.between(self.reach)
             self.reach, self.n_done = 0.0, 0
-        self.reach += reach_of_batch(net, self.how)  # the rate may change in between
+        times = get_len(unpack_data(batch)[0]) if self.summed else 1
+        # the rate may change in between
+        self.reach += reach_of_batch(net, self.how, times=times)
         self.n_done += 1
 
 
@@ -198,7 +218,7 @@ class Limit(Callback):
     def on_grad_computed(self, net: NeuralNet, **kwargs: Any) -> None:
         parameters, step = [], 0.0
         for group in parameter_groups(net):
-            step = max(step, _reach_of(group))
+            step = max(step, reach_of(group))
             parameters += [p for p in group["params"] if p.grad is not None]
         gradients = [p.grad for p in parameters]
         if not parameters or not step:
@@ -229,40 +249,6 @@ def limited(
     if most is None or not is_sgd(net):
         return nullcontext()
     return first_callback(net, Limit([w for w in weights if w.ndim > 1], most))
-
-
-def parameter_groups(net: NeuralNet) -> Iterator[dict[str, Any]]:
-    """Yield the groups of parameters that a net optimizes."""
-    for name in net._optimizers:
-        yield from getattr(net, f"{name}_").param_groups
-
-
-def learning_rate(net: NeuralNet) -> float:
-    """Return that of the first parameters that a net optimizes."""
-    return float(next(parameter_groups(net))["lr"])
-
-
-def reach_of_batch(net: NeuralNet, how: str, lr: float | None = None) -> float:
-    """Return how far a batch brings the weights where a pull of 1 leads them.
-
-    Parameters
-    ----------
-    net : NeuralNet
-    how : {"gradient", "loss", "decoupled"}
-    lr : float or None, default=None
-        The learning rate; None for that of the optimizer.
-    """
-    group = dict(next(parameter_groups(net)))
-    if lr is not None:
-        group["lr"] = lr
-    return float(group["lr"]) if how == "decoupled" else _reach_of(group)
-
-
-def _reach_of(group: dict[str, Any]) -> float:
-    """Return how far a gradient moves the parameters of a group in the end."""
-    momentum = group.get("momentum", 0.0)
-    rest = (1 - momentum) / (1 - group.get("dampening", 0.0)) if momentum else 1.0
-    return float(group["lr"] / rest) if rest else float(group["lr"])
 
 
 def _norm(tensors: Sequence[Tensor]) -> Tensor:
@@ -346,17 +332,3 @@ def automatic_pull(net: NeuralNet) -> str:
     if own_step or has_line_search(net):
         return "loss"
     return "gradient" if is_sgd(net) else "decoupled"
-
-
-def has_line_search(net: NeuralNet) -> bool:
-    """Whether the optimizer of a net evaluates the loss several times per step."""
-    kind = net.optimizer
-    return isinstance(kind, type) and issubclass(kind, torch.optim.LBFGS)
-
-
-def is_sgd(net: NeuralNet) -> bool:
-    """Whether all optimizers of a net are torch's SGD."""
-    return all(
-        isinstance(getattr(net, f"{name}_"), torch.optim.SGD)
-        for name in net._optimizers
-    )

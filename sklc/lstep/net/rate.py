@@ -11,7 +11,7 @@ from skorch.callbacks import Callback
 class Rate(Callback):
     """Learning rates of one L step: a start, lowered (or not) after each epoch.
 
-    Every parameter group keeps its proportion to the first one.
+    Every parameter group keeps its proportion to the first one that moves.
 
     Parameters
     ----------
@@ -34,10 +34,11 @@ class Rate(Callback):
         for name in net._optimizers:
             optimizer = getattr(net, f"{name}_")
             limit = self.limit if isinstance(optimizer, torch.optim.SGD) else math.inf
-            first = optimizer.param_groups[0]["lr"]
-            scale = 1.0 if self.start is None or not first else self.start / first
+            rates = [group["lr"] for group in optimizer.param_groups]
+            first = next(filter(None, rates), 0.0)
             self._groups += [
-                (group, group["lr"] * scale, limit) for group in optimizer.param_groups
+                (group, self._first(group["lr"], first), limit)
+                for group in optimizer.param_groups
             ]
         self._set(0)
         self._epoch = 0
@@ -52,6 +53,12 @@ class Rate(Callback):
         if self._epoch and self.factor(self._epoch) != self.factor(self._epoch - 1):
             self._set(self._epoch)
         self._epoch += 1
+
+    def _first(self, own: float, first: float) -> float:
+        """Return where the rate of a group begins, `first` being that of the first."""
+        if self.start is None:
+            return own
+        return own * (self.start / first) if first else self.start
 
     def _set(self, epoch: int) -> None:
         for group, start, limit in self._groups:

@@ -9,7 +9,7 @@ from torch.nn.parameter import is_lazy
 
 from sklc.lstep.net.intake import cannot_be_evaluated
 from sklc.lstep.net.measure import Measure
-from sklc.lstep.net.pull import parameter_groups
+from sklc.lstep.net.optimizers import parameter_groups
 from sklc.lstep.net.state import state_of
 from sklc.lstep.net.targets import check_targets
 from sklc.lstep.net.unlabelled import has_targets
