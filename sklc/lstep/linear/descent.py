@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 
 from sklc.lstep.linear.arrays import Array
 
+_ROUNDING = 1e-15  # of values, relatively
 _DAMPING = 1e-10  # of Newton steps, relative to the curvature
 _FEW = 1000  # unknowns: a matrix of so many rows and columns is factored quickly
 
@@ -125,9 +126,12 @@ def _newton(
         if np.abs(slope).max() <= tol:
             break
         step = _newton_step(hessian(x), slope)
+        equal = value + _ROUNDING * abs(value)  # as far as rounding lets one tell
         for _ in range(30):
             new, new_slope = objective(x - step)
-            if new <= value and np.isfinite(new_slope).all():
+            less = np.abs(new_slope).max() < np.abs(slope).max()
+            descends = new <= value or (new <= equal and less)
+            if descends and np.isfinite(new_slope).all():
                 break
             step /= 2
         else:

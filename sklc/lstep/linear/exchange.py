@@ -81,8 +81,10 @@ class Tableau:
         square = self.HS[:, support]
         unit = np.sqrt(np.where(square.diagonal() > 0, square.diagonal(), 1.0))
         square = square / unit / unit[:, None]
-        _, R, order = scipy.linalg.qr(square, pivoting=True)
-        size = np.abs(R.diagonal())
+        size, order = np.zeros(0), support
+        if len(support):  # not every SciPy takes nothing
+            _, R, order = scipy.linalg.qr(square, pivoting=True)
+            size = np.abs(R.diagonal())
         rank = int((size > _DEPENDENT * max(1.0, size.max(initial=0.0))).sum())
         if rank < len(support):
             keep = np.sort(order[:rank])

@@ -29,7 +29,9 @@ class Gram:
         self.primal = X.shape[1] <= X.shape[0]
         eps = max(X.shape) * np.finfo(np.float64).eps
         self.noise = eps
-        values, self.vectors = scipy.linalg.eigh(self._product(share), driver="evd")
+        product = self._product(share)
+        driver = "evd" if len(product) > 1 else "evr"  # SciPy 1.11: no evd of one
+        values, self.vectors = scipy.linalg.eigh(product, driver=driver)
         self.values = np.maximum(values, 0.0)
         # centring leaves one of XX' that is zero
         least = self.values[int(not self.primal) :].min(initial=np.inf)

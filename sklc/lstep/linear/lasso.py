@@ -183,6 +183,8 @@ class ActiveSet:
 
 def _solved(square: Array, right: Array) -> Array:
     """Solve a positive semidefinite system."""
+    if not len(square):  # which not every SciPy takes
+        return right
     shift = 0.0
     while True:
         try:
