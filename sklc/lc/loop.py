@@ -172,26 +172,26 @@ def learning_compression(
     M. A. Carreira-Perpinan, Model compression as constrained optimization, with
     application to neural nets. Part I: general framework, arXiv:1707.01209, 2017.
     """
-    duel = _Duel(learner, scheme, start, multipliers=multipliers)
+    both = _Alternation(learner, scheme, start, multipliers=multipliers)
     iterate = start
     while True:
         step, mu = iterate.step + 1, next_mu(iterate)
         if learner.stochastic:
-            duel.n_parts = 0
-            next_part = partial(duel.next_part, mu)
-            share = learner.learn_in_parts(duel.part(mu), next_part, mu, step)
-            duel.part_ends()
-            before, after = (each * duel.n_parts // _PARTS for each in (step - 1, step))
-            duel.compress(mu, share, improve=before == after)
+            both.n_parts = 0
+            next_part = partial(both.next_part, mu)
+            share = learner.learn_in_parts(both.part(mu), next_part, mu, step)
+            both.part_ends()
+            before, after = (each * both.n_parts // _PARTS for each in (step - 1, step))
+            both.compress(mu, share, improve=before == after)
         else:
-            learner.learn(duel.target(mu), mu, step)
-            duel.w = duel.layout.flatten(learner.weights())
-            duel.compress(mu, 1.0)
-        iterate = Iterate(step, mu, duel.w, duel.lam, duel.theta, duel.gap)
+            learner.learn(both.target(mu), mu, step)
+            both.w = both.layout.flatten(learner.weights())
+            both.compress(mu, 1.0)
+        iterate = Iterate(step, mu, both.w, both.lam, both.theta, both.gap)
         yield iterate
 
 
-class _Duel:
+class _Alternation:
     """The weights and their compressed form, while each follows the other.
 
     Parameters

@@ -202,8 +202,6 @@ class Run:
         """Return how long to train Θ in the end."""
         if not isinstance(self.finetune, str):
             return self.finetune
-        if self.learner.exact:
-            return 1  # a refit, which knows no epochs
         return self.learner.epochs_to_finetune(theta, n_steps)
 
     def _finetuned(self, record: Record, state: State, epochs: int) -> State:

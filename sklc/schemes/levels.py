@@ -48,7 +48,17 @@ class BinaryQuantization(VectorScheme):
         return (rows.abs() == 1).all()
 
 
-class ScaledBinaryQuantization(VectorScheme):
+class _OneScale(VectorScheme):
+    """A scheme that learns one scale a row, and nothing else."""
+
+    def __init__(self, granularity: str = "layer") -> None:
+        self.granularity = granularity
+
+    def _budgets(self, problem: Problem) -> Budgets:
+        return self._row_budgets(problem, 0, float)
+
+
+class ScaledBinaryQuantization(_OneScale):
     r"""Quantize the weights to -c and c, the scale c being learned.
 
     Solves, exactly and in :math:`O(n)`,
@@ -78,23 +88,17 @@ class ScaledBinaryQuantization(VectorScheme):
     tensor([ 1.5000, -1.5000,  1.5000,  1.5000])
     """
 
-    def __init__(self, granularity: str = "layer") -> None:
-        self.granularity = granularity
-
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
         scale = rows.abs().mean(1, dtype=sum_dtype(rows)).to(rows.dtype)
         index = _bytes(numpy_view(at_least_float32(rows)) >= 0)
         return _scaled(index, scale, (-1.0, 1.0), rows)
-
-    def _budgets(self, problem: Problem) -> Budgets:
-        return self._row_budgets(problem, 0, float)
 
     def _feasible_rows(self, rows: Tensor) -> Tensor:
         magnitude = rows.abs()
         return (magnitude == magnitude[:, :1]).all()
 
 
-class ScaledTernaryQuantization(VectorScheme):
+class ScaledTernaryQuantization(_OneScale):
     r"""Quantize the weights to -c, 0 and c, the scale c being learned.
 
     Solves, exactly and in :math:`O(n \log n)`,
@@ -127,9 +131,6 @@ class ScaledTernaryQuantization(VectorScheme):
     tensor([ 2.5000, -2.5000,  0.0000,  0.0000])
     """
 
-    def __init__(self, granularity: str = "layer") -> None:
-        self.granularity = granularity
-
     def _compress(self, rows: Tensor, mu: float, warm: Code | None) -> Code:
         return self._code(rows, ternary_scale(rows).to(rows.dtype))
 
@@ -154,9 +155,6 @@ class ScaledTernaryQuantization(VectorScheme):
         index = _bytes(values > half)
         index += values >= -half
         return _scaled(index, scale.squeeze(1), (-1.0, 0.0, 1.0), rows)
-
-    def _budgets(self, problem: Problem) -> Budgets:
-        return self._row_budgets(problem, 0, float)
 
     def _feasible_rows(self, rows: Tensor) -> Tensor:
         magnitude = rows.abs()
